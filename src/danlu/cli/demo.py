@@ -1,0 +1,34 @@
+"""The main job on built-in data: ten houses, then breast cancer; a report and a model of each.
+
+  danlu demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--out", metavar="DIR", help="where to put the runs (default runs/)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train twice and predict once."""
+    from pathlib import Path
+
+    from danlu.run.run import train_recipe
+    from danlu.watch.progress import Progress
+
+    jobs = [("danlu/houses", "price", "5s"), ("sklearn/breast_cancer", "target", "20s")]
+    for number, (data, target, budget) in enumerate(jobs):
+        command = f"danlu train {data} --target {target} --budget {budget}"
+        print(f"{'' if number == 0 else chr(10)}$ {command}", flush=True)
+        out = Path(options.out) / data.replace("/", "-") if options.out else None
+        settings = {"data": data, "target": target, "budget": budget}
+        made = train_recipe(settings, out=out, started=time.monotonic(), progress=Progress(stream=sys.stderr))
+        print(made.text())
+    print("\nNow your own: danlu train FILE.csv --target COLUMN")
+    return 0

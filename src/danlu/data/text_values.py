@@ -1,0 +1,273 @@
+"""Text cells as values: blanks trimmed, words for "missing" found, numbers recognised, and all of it told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from danlu.core.findings import Finding
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# Missing in every column, exactly as written: in no text do they mean anything else.
+MISSING = ("NaN", "nan", "NULL", "null", "(null)", "N/A", "n/a", "#N/A", "<NA>", "\\N")
+# Missing where all other values are numbers, dates or yes and no; compared in lower case.
+MISSING_AMONG_VALUES = (
+    *("nan", "-nan", "null", "(null)", "na", "n/a", "n.a.", "#n/a", "<na>", "\\n", "none", "nil", "missing"),
+    *("?", "-", "--", "—", ".", "..", "#div/0!", "#value!", "缺失", "无"),
+)
+YES_NO = (
+    {"no", "yes"}, {"n", "y"}, {"false", "true"}, {"f", "t"}, {"off", "on"}, {"否", "是"},
+)  # fmt: skip
+DECIMAL_COMMA = "decimal comma"
+WITH_COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?$"  # 12   12,5   1.234,5
+# One of these shows that the comma is no thousands separator: 0,512   12,5   1,2345
+CLEARLY_DECIMAL = r"^[+-]?0,|,(?:\d{1,2}|\d{4,})$"
+MOSTLY = 0.5  # from this share of numbers on, the other values of a column count as slips
+NUM_ROWS = 5  # rows named in a finding
+
+# What a column of text is: numbers (or "typed" as text by its source), codes such as 007, numbers beyond 64 bits, text.
+Kind = Literal["number", "decimal comma", "typed", "code", "long", "text"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the text of one column became values, so that later rows can be read alike."""
+
+    missing: tuple[str, ...] = ()
+    """Words that mean missing in this column of text, beside `MISSING`."""
+    format: str | None = None
+    """`DECIMAL_COMMA`, or None."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A frame with values in place of text, and how that came about."""
+
+    frame: pl.DataFrame
+    reading: dict[str, Reading]
+    """Of the columns whose reading is not the plain one."""
+    notes: tuple[Finding, ...]
+
+
+def clean(frame: pl.DataFrame, *, find_numbers: bool, keep_text: Collection[str] = ()) -> Cleaned:
+    """`frame` with trimmed text, null for words that mean missing and, with `find_numbers`, numbers for text.
+
+    Columns in `keep_text` stay text; so do codes with leading zeros and whole numbers too long for 64 bits. Without
+    `find_numbers` (text that a source with types calls text) a finding names the columns that hold nothing but numbers.
+    """
+    import polars as pl
+
+    names = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    if not names:
+        return Cleaned(frame, {}, ())
+    candidates = [name for name in names if name not in keep_text]
+    columns = _plain_numbers(frame, candidates)
+    done = {column.name for column in columns}
+    frame = frame.with_columns(trimmed(pl.col(name)) for name in names if name not in done)
+    columns += [_number_or_text(frame[name]) for name in candidates if name not in done]
+    if not find_numbers:
+        columns = [column if column.values is None else replace(column, kind="typed") for column in columns]
+    done = {column.name for column in columns if column.kind not in ("text", "typed")}
+    # What means missing among the numbers of a file most likely means missing in its texts too.
+    evidence = {word for column in columns if column.kind in ("number", "decimal comma") for word in column.missing}
+    found = {column.name: column for column in columns}
+    texts = [_text(frame[name], evidence, found.get(name)) for name in names if name not in done]
+    columns = [column for column in columns if column.name in done] + texts
+    frame = frame.with_columns(column.values for column in columns if column.values is not None)
+    reading = {column.name: column.reading for column in columns if column.reading != Reading()}
+    return Cleaned(frame, reading, tuple(_notes(columns)))
+
+
+def trimmed(column: pl.Expr) -> pl.Expr:
+    """Text without blanks around it; null where nothing is left."""
+    import polars as pl
+
+    text = column.str.strip_chars()
+    return pl.when(text != "").then(text).name.keep()
+
+
+def as_number(text: pl.Series, *, decimal_comma: bool = False) -> pl.Series:
+    """Trimmed text as float64: null for a word that means missing, and for what is no number."""
+    import polars as pl
+
+    if decimal_comma:
+        text = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    return text.cast(pl.Float64, strict=False).fill_nan(None)
+
+
+def means_missing(text: pl.Series) -> pl.Series:
+    """Whether trimmed text among numbers, dates or yes and no stands for a missing value; null stays null."""
+    return text.str.to_lowercase().is_in(list(MISSING_AMONG_VALUES))
+
+
+def is_yes_no(values: Collection[object]) -> bool:
+    """Whether two texts are a pair such as no and yes, in any letter case."""
+    return {str(value).lower() for value in values} in YES_NO
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What one column of text turned out to be."""
+
+    name: str
+    kind: Kind
+    values: pl.Series | None = None
+    missing: dict[str, int] = field(default_factory=dict[str, int])  # word: how often it was read as missing
+    kept: dict[str, int] = field(default_factory=dict[str, int])  # word: how often it stayed, though it looks missing
+    num_slips: int = 0  # values that are no numbers among many that are
+    slips: dict[int, str] = field(default_factory=dict[int, str])  # the first of them: row: text
+    reading: Reading = field(default_factory=Reading)
+
+
+def _plain_numbers(frame: pl.DataFrame, names: Sequence[str]) -> list[_Column]:
+    """The columns of `names` in which every value can be read as a number; thousands of them at once."""
+    import polars as pl
+
+    given = {name: len(frame) - frame[name].null_count() for name in names}
+    numbers = frame.select(pl.col(name).cast(pl.Float64, strict=False) for name in names)
+    numbers = numbers.select(name for name in names if 0 < given[name] == len(frame) - numbers[name].null_count())
+    has_nan = numbers.select(pl.all().is_nan().any())
+    numbers = numbers.select(name for name in numbers.columns if not has_nan[name].item())
+    is_whole = numbers.select((pl.all() == pl.all().floor()).all())
+    whole = {name for name in numbers.columns if is_whole[name].item()}
+    integers = frame.select(pl.col(name).cast(pl.Int64, strict=False) for name in sorted(whole))
+    has_zeros = frame.select(pl.col(name).str.contains(r"^[+-]?0\d+$").any() for name in sorted(whole))
+    columns: list[_Column] = []
+    for name in numbers.columns:
+        values = numbers[name]
+        if name in whole and has_zeros[name].item():
+            columns.append(_Column(name, "code"))
+        elif name in whole and len(frame) - integers[name].null_count() == given[name]:
+            columns.append(_Column(name, "number", integers[name]))
+        elif name in whole and frame[name].str.contains(r"^[+-]?\d{19,}$").any():
+            columns.append(_Column(name, "long"))
+        else:
+            columns.append(_Column(name, "number", values))
+    return columns
+
+
+def _number_or_text(text: pl.Series) -> _Column:
+    """A column in which some value is no number: numbers with words for missing, decimal commas, slips, or text."""
+    import polars as pl
+
+    number = as_number(text)
+    odd = text.filter(number.is_null() & text.is_not_null())
+    is_word = means_missing(odd)
+    words, rest = _counts(odd.filter(is_word)), odd.filter(~is_word)
+    if not len(rest):
+        only_numbers = pl.select(pl.when(number.is_not_null()).then(text).alias(text.name))
+        column = next(iter(_plain_numbers(only_numbers, [text.name] if number.count() else [])), None)
+        if column is None or column.kind != "number":
+            return _Column(text.name, "text")
+        return replace(column, missing=words)
+    if rest.head(1000).str.contains(WITH_COMMA).all():
+        given = text.filter(~means_missing(text))
+        if given.str.contains(WITH_COMMA).all() and given.str.contains(CLEARLY_DECIMAL).any():
+            values = as_number(text, decimal_comma=True)
+            return _Column(text.name, "decimal comma", values, words, reading=Reading(format=DECIMAL_COMMA))
+    if number.count() < MOSTLY * (number.count() + len(rest)):
+        return _Column(text.name, "text")
+    is_slip = number.is_null() & ~means_missing(text)
+    rows = is_slip.arg_true().head(NUM_ROWS).to_list()
+    return _Column(text.name, "text", num_slips=len(rest), slips={row + 1: text[row] for row in rows})
+
+
+def _text(text: pl.Series, evidence: Collection[str], found: _Column | None) -> _Column:
+    """A column that stays text, null where a word means missing."""
+    import polars as pl
+
+    words = _counts(text.filter(means_missing(text) | text.is_in(list(MISSING))))
+    values = None
+    missing: list[str] = []
+    if words:
+        others = text.filter(~means_missing(text) & ~text.is_in(list(MISSING))).unique()
+        missing = [word for word in words if _is_missing(word, others, evidence)]
+        if missing:
+            values = pl.select(pl.when(~text.is_in(missing)).then(text).alias(text.name)).to_series()
+    return _Column(
+        text.name,
+        found.kind if found else "text",
+        values,
+        missing={word: words[word] for word in missing},
+        kept={word: count for word, count in words.items() if word not in missing},
+        num_slips=found.num_slips if found else 0,
+        slips=found.slips if found else {},
+        reading=Reading(tuple(word for word in missing if word not in MISSING)),
+    )
+
+
+def _is_missing(word: str, others: pl.Series, evidence: Collection[str]) -> bool:
+    """Whether `word` stands for a missing value beside the `others` (different texts) of a column."""
+    if word in MISSING:
+        return True
+    if len(others) == 2 and is_yes_no(others.to_list()):
+        return True
+    if word == "?":  # unless the column holds signs anyway
+        return bool(others.str.contains(r"\w").all())
+    if word == "NA" and others.str.contains(r"^[A-Z]{2}$").all():
+        return False  # codes of two letters: Namibia, North America
+    return word in evidence
+
+
+def _counts(texts: pl.Series) -> dict[str, int]:
+    """How often each text occurs, the most frequent first."""
+    counts = texts.value_counts(sort=True, name="how often")
+    return dict(sorted(counts.iter_rows(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _notes(columns: Sequence[_Column]) -> Iterator[Finding]:
+    missing = {column.name: column.missing for column in columns if column.missing}
+    if missing:
+        yield Finding(
+            "read_as_missing",
+            "info",
+            f"Words read as missing values: {_words(missing)}.",
+            missing,
+            (),
+            tuple(missing),
+        )
+    kept = {column.name: column.kept for column in columns if column.kept}
+    if kept:
+        yield Finding(
+            "kept_words",
+            "info",
+            f"Words that often mean missing were kept as values of their own: {_words(kept)}.",
+            kept,
+            ("Leave the cell empty where a value is missing.",),
+            tuple(kept),
+        )
+    for column in columns:
+        if column.num_slips:
+            shown = ", ".join(f"{value!r} in row {row}" for row, value in column.slips.items())
+            more = ", ..." if column.num_slips > len(column.slips) else ""
+            yield Finding(
+                "mixed_types",
+                "warning",
+                f"Column {column.name!r} holds mostly numbers, but {column.num_slips} values are none ({shown}{more}): "
+                "it is kept as text.",
+                {"num_rows": column.num_slips, "values": list(column.slips.values())},
+                ("Correct these values, or leave them empty.",),
+                (column.name,),
+                tuple(column.slips),
+            )
+    for kind, code, what in (
+        ("code", "leading_zeros", "hold codes with leading zeros, so they are kept as text"),
+        ("long", "long_numbers", "hold whole numbers too long to be exact, so they are kept as text"),
+        ("typed", "numbers_as_text", "are text in the source although they hold nothing but numbers, and stay text"),
+        ("decimal comma", "decimal_comma", "hold numbers with a decimal comma, such as 1,5 for 1.5, and were read so"),
+    ):
+        names = tuple(column.name for column in columns if column.kind == kind)
+        if names:
+            yield Finding(code, "info", f"These columns {what}: {_listed(names)}.", columns=names)
+
+
+def _words(counts: dict[str, dict[str, int]]) -> str:
+    parts = [f"{word!r} in {name!r} ({count})" for name, words in counts.items() for word, count in words.items()]
+    return _listed(parts)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")

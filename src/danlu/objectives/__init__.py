@@ -1,0 +1,1 @@
+"""Objectives: scores into a loss while training, and into a prediction afterwards."""

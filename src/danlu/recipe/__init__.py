@@ -1,0 +1,1 @@
+"""What to do, and nothing else: the recipe, its names and how they become objects."""

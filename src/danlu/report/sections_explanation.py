@@ -1,0 +1,239 @@
+"""What the model looks at: importance, partial dependence, decision boundary, rules of a tree."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from danlu.report import metric_names as metrics
+from danlu.report.bars import Row, row_chart
+from danlu.report.charts import SMALL, Series, legend, line_chart
+from danlu.report.components import Section, figure, folded, grid, panel, section
+from danlu.report.maps import boundary_map, is_plane
+from danlu.report.markup import Html, tag
+from danlu.report.text import (
+    count,
+    entries,
+    finite,
+    is_number,
+    label,
+    number,
+    percent,
+    pick,
+    say,
+    shorten,
+)
+
+IMPORTANCES_SHOWN = 15
+EFFECTS_SHOWN = 9
+CLASSES_DRAWN = 6
+RULE = re.compile(r"^((?:[|│] {3}|[ \t])*)(?:[|├└+`][-─]+ ?)?(.*)$")
+
+
+def explanation(record: dict[str, Any]) -> Section | None:
+    """Importance and partial dependence, then the whole model where it can be drawn or printed."""
+    return section(
+        "explanation",
+        say("What it looks at"),
+        grid(_importance(record), _boundary(record)),
+        _dependence(record),
+        _rules(record),
+        lead=say("What moves the predictions. It shows what the model uses, not what causes what."),
+    )
+
+
+def _importance(record: dict[str, Any]) -> Html | None:
+    every = [one for one in entries(record, "evaluation", "importance") if is_number(one.get("mean"))]
+    if not every:
+        return None
+    ranked = sorted(every, key=lambda one: -one["mean"])
+    rows = [_importance_row(one) for one in ranked[:IMPORTANCES_SHOWN]]
+    top = ", ".join(row.name for row in rows[:3])
+    metric = metrics.title(str(record.get("metric") or say("score")))
+    chart = row_chart(
+        say("Importance of the columns"),
+        say("Most important: {top}", top=top),
+        rows,
+        bars=True,
+        x_label=say("how much worse {metric} gets", metric=metric),
+        show=lambda value: number(value, 2),
+    )
+    rest = len(ranked) - len(rows)
+    more = say("{rest} matter less. ", rest=count(rest, "more column", "more columns")) if rest else ""
+    return figure(
+        say("Which columns matter"),
+        chart,
+        read=say("How much worse the score gets when a column's values are shuffled between rows."),
+        note=more + say("Columns that say the same thing share their importance."),
+    )
+
+
+def _importance_row(one: dict[str, Any]) -> Row:
+    mean, sd = one["mean"], one.get("sd")
+    low, high = (mean - sd, mean + sd) if is_number(sd) else (None, None)
+    spread = f" ± {number(sd, 2)}" if is_number(sd) else ""
+    return Row(
+        str(one.get("column")), mean, low, high, "c0", f"{one.get('column')}: {number(mean, 3)}{spread}"
+    )
+
+
+def _dependence(record: dict[str, Any]) -> Html | None:
+    by_column: dict[str, list[dict[str, Any]]] = {}
+    for one in entries(record, "evaluation", "partial_dependence"):
+        if finite(one.get("value")):
+            by_column.setdefault(str(one.get("column")), []).append(one)
+    if not by_column:
+        return None
+    names = list(
+        dict.fromkeys(
+            label(one["label"])
+            for curves in by_column.values()
+            for one in curves
+            if one.get("label") is not None
+        )
+    )
+    colours = {name: f"c{index}" for index, name in enumerate(names[:CLASSES_DRAWN])}
+    every = [value for curves in by_column.values() for one in curves for value in finite(one["value"])]
+    drawn = [_effect(column, curves, colours, every, record) for column, curves in by_column.items()]
+    rest = drawn[EFFECTS_SHOWN:]
+    shape = say(
+        "What the model would say on average if every row had this value, all else left as it is. "
+        "All pictures share one scale: a flat one hardly matters."
+    )
+    return tag(
+        "div",
+        tag("h3", say("How the prediction moves with a column")),
+        tag("p", shape, class_="read"),
+        legend([(colours[name], name) for name in colours]),
+        grid(drawn[:EFFECTS_SHOWN], class_="grid-3"),
+        folded(
+            say("Show {more}", more=count(len(rest), "more column", "more columns")),
+            grid(rest, class_="grid-3"),
+        )
+        if rest
+        else None,
+    )
+
+
+def _effect(
+    column: str,
+    curves: list[dict[str, Any]],
+    colours: dict[str, str],
+    every: list[float],
+    record: dict[str, Any],
+) -> Html:
+    is_share = record.get("task") != "regression"
+    shown = [one for one in curves if one.get("label") is None or label(one["label"]) in colours] or curves[
+        :1
+    ]
+    show = percent if is_share else number
+    said = label(shown[0]["label"]) if shown[0].get("label") is not None else str(record.get("target") or "")
+    y_label = (
+        say("probability")
+        if len(colours) > 1
+        else say("probability of {label}", label=said)
+        if is_share
+        else said
+    )
+    numeric_grid = all(is_number(value) for value in shown[0].get("grid") or [])
+    if numeric_grid and len(shown[0].get("grid") or []) > 1:
+        series = [
+            Series(
+                label(one.get("label")) if one.get("label") is not None else said,
+                one["grid"],
+                one["value"],
+                colours.get(label(one.get("label")), "c0"),
+            )
+            for one in shown
+        ]
+        chart = line_chart(
+            say("Effect of {column}", column=column),
+            "",
+            series,
+            size=SMALL,
+            y_label=shorten(y_label, 22),
+            y_range=every,
+            show=show,
+            is_share=is_share,
+        )
+        return figure(column, chart)
+    rows = [
+        Row(
+            label(value) if len(shown) == 1 else f"{label(value)}: {label(one.get('label'))}",
+            amount,
+            class_=colours.get(label(one.get("label")), "c0"),
+            tip=f"{label(value)}: {show(amount)}",
+        )
+        for one in shown
+        for value, amount in zip(one.get("grid") or [], one["value"], strict=False)
+        if is_number(amount)
+    ]
+    spread = (max(every) - min(every)) or 1.0
+    chart = row_chart(
+        say("Effect of {column}", column=column),
+        "",
+        rows[:24],
+        x_label=y_label,
+        show=show,
+        wide=SMALL[0],
+        is_share=is_share,
+        focus=(min(every) - 0.04 * spread, max(every) + 0.04 * spread),
+    )
+    left_out = (
+        say("{more} are not drawn.", more=count(len(rows) - 24, "more value", "more values"))
+        if len(rows) > 24
+        else None
+    )
+    return figure(column, chart, note=left_out)
+
+
+def _boundary(record: dict[str, Any]) -> Html | None:
+    boundary = pick(record, "evaluation", "boundary") or {}
+    if not is_plane(boundary):
+        return None
+    task, labels = str(record.get("task")), record.get("labels") or []
+    title = say("{x} and {y}", x=boundary.get("x"), y=boundary.get("y"))
+    chart = boundary_map(title, say("What the model says at each place"), boundary, task=task, labels=labels)
+    read = {
+        "regression": say("The darker a place, the larger the prediction; points are rows."),
+        "binary": say(
+            "The colour is the class that the model says there, the darker the surer; points are rows."
+        ),
+    }.get(task, say("The colour is the class that the model says there; points are rows."))
+    if boundary.get("margin"):
+        read += say(" The solid line is the border, the dashed ones its margin.")
+    return figure(
+        say("Where the model draws the line"),
+        chart,
+        read=read,
+        key=legend([(f"c{code % 8}", label(name)) for code, name in enumerate(labels)]),
+    )
+
+
+def _rules(record: dict[str, Any]) -> Html | None:
+    text = record.get("rules")
+    if not isinstance(text, str) or not text.strip():
+        return None
+    lines = [line for line in text.splitlines() if line.strip()]
+    drawn = tree(lines)
+    return panel(
+        say("The tree as rules"),
+        drawn
+        if len(lines) <= 40
+        else folded(say("Show {lines}", lines=count(len(lines), "rule", "rules")), drawn),
+        read=say("Follow the first condition that holds, from the top to a leaf."),
+        wide=True,
+    )
+
+
+def tree(lines: list[str]) -> Html:
+    """A printed tree with a guide line for every level; leaves (lines that nothing hangs on) stand out."""
+    parsed = [match.groups() for text in lines if (match := RULE.match(text))]
+    indents = [len(before.replace("\t", "    ").replace("│", "|")) for before, _ in parsed]
+    levels = {indent: level for level, indent in enumerate(sorted(set(indents)))}
+    rows: list[Html] = []
+    for index, (_, text) in enumerate(parsed):
+        is_leaf = index + 1 == len(parsed) or indents[index + 1] <= indents[index]
+        guides = [tag("span", class_="guide-line") for _ in range(levels[indents[index]])]
+        rows.append(tag("li", guides, tag("span", text, class_="leaf" if is_leaf else "condition")))
+    return tag("div", tag("ol", rows, class_="tree"), class_="scroll", tabindex=0)

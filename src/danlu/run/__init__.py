@@ -1,0 +1,1 @@
+"""One run: plan, load, fit, evaluate, bundle, report, in that order."""

@@ -1,0 +1,84 @@
+"""What the result itself says: no better than the baseline, overfitted, diverged, stopped early."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from danlu.core.findings import Finding
+from danlu.evaluate.metrics import metric
+from danlu.run.trial import Bench, Trial
+
+FULL_GAP = 0.5  # of what the baseline loses to the training score: half of the apparent skill is then memory
+
+
+def findings_of_result(
+    bench: Bench,
+    trials: Sequence[Trial],
+    metrics: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    bounds: Mapping[str, Any],
+) -> list[Finding]:
+    """Findings from the scores of a run; they explain and choose nothing."""
+    found = [_diverged(bench, trial) for trial in trials if trial.fitted and "finite" in trial.fitted[0].outcome.reason]
+    found += _beside_baseline(bench, metrics["test"], baseline["test"], bounds)
+    found += _memorised(bench, metrics, baseline)
+    return found
+
+
+def _diverged(bench: Bench, trial: Trial) -> Finding:
+    outcome = trial.fitted[0].outcome
+    rate = bench.recipe.training.learning_rate
+    return Finding(
+        "diverged",
+        "problem",
+        f"{trial.candidate.name} diverged: {outcome.reason}. Each step overshot the minimum by more than the one before.",
+        {"step": outcome.position.step, "learning_rate": rate},
+        (
+            "a smaller step: --set training.learning_rate=0.001",
+            "scaled columns: --set preprocessing.scaling=standard",
+            "shorter gradients: --set training.clip_norm=1",
+        ),
+    )
+
+
+def _beside_baseline(bench: Bench, test: Mapping[str, Any], base: Mapping[str, Any], bounds: Mapping[str, Any]) -> list[Finding]:
+    name = bench.judge.metric.name
+    score, floor, interval = test.get(name), base.get(name), bounds.get(name)
+    if score is None or floor is None:
+        return []
+    better = metric(name).better(score, floor)
+    clear = interval is not None and not interval[0] <= floor <= interval[1]
+    if better and (clear or interval is None):
+        return []
+    verdict = "is no better than" if not better else "cannot be told from"
+    return [
+        Finding(
+            "no-skill",
+            "problem" if not better else "warning",
+            f"On the test rows the model {verdict} the naive baseline ({name} {score:.4g} against {floor:.4g}): "
+            "the columns may say little about the target, or there are too few rows to tell.",
+            {"metric": name, "model": score, "baseline": floor, "interval": interval},
+            ("more rows", "columns that know more about the target", "a longer --budget"),
+        )
+    ]
+
+
+def _memorised(bench: Bench, metrics: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[Finding]:
+    name = bench.judge.metric.name
+    seen, unseen, floor = metrics["train"].get(name), metrics["test"].get(name), baseline["test"].get(name)
+    if seen is None or unseen is None or floor is None or seen == floor:
+        return []
+    share = (seen - unseen) / (seen - floor)  # 0: as good on new rows; 1: no better than the baseline on new rows
+    if share < FULL_GAP or not metric(name).better(seen, unseen):
+        return []
+    return [
+        Finding(
+            "overfit",
+            "warning",
+            f"Much of the skill on training rows does not carry over: {name} {seen:.4g} there, {unseen:.4g} on test rows, "
+            f"{floor:.4g} by the naive baseline.",
+            {"train": seen, "test": unseen, "baseline": floor, "share_lost": share},
+            ("more rows", "a simpler model (see: danlu models)", "fewer columns: --ignore COLUMN"),
+        )
+    ]

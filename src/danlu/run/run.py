@@ -1,0 +1,320 @@
+"""One run, in the order in which it happens: load, split, try, choose, refit, calibrate, test, bundle, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from danlu.core.duration import Deadline, parse_seconds
+from danlu.core.errors import Interrupted
+from danlu.core.findings import Finding
+from danlu.core.ideas import Watcher
+from danlu.core.interrupt import Interrupts
+from danlu.core.runtime import calm_threads, environment, num_threads
+from danlu.recipe.recipe import Recipe, resolve
+from danlu.run.folder import Lock, RunFolder, differences, read_lock
+
+if TYPE_CHECKING:
+    from danlu.bundle.predictor import Predictor
+    from danlu.run.choosing import Choice
+    from danlu.run.trial import Bench, Trial
+    from danlu.watch.progress import Progress
+
+FIT_SHARE = 0.55  # of the budget for trying candidates; the rest is for the refit, the test, explanations, the report
+REFIT_SHARE = 0.80  # of the budget: members that would be fitted again later than this are kept as they were tried
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind."""
+
+    folder: Path
+    record: dict[str, Any]
+    interrupted: bool = False
+
+    @property
+    def model(self) -> Predictor:
+        """The trained model, read from its bundle."""
+        from danlu.bundle.read import load
+
+        return load(self.folder / "model.danlu")
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.folder / "report.html"
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Scores on train, validation and test rows."""
+        return self.record["metrics"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `danlu train --json` prints."""
+        record = self.record
+        return {
+            "run": str(self.folder),
+            "model": str(self.folder / "model.danlu"),
+            "report": str(self.report),
+            "task": record["task"],
+            "chosen": record["chosen"]["name"],
+            "metric": record["metric"],
+            "metrics": record["metrics"],
+            "intervals": record["intervals"],
+            "baseline": record["baseline"]["test"],
+            "rows": record["split"]["rows"],
+            "findings": record["findings"],
+            "seconds": record["run"]["seconds"],
+        }
+
+    def text(self) -> str:
+        """The result in a few lines, for a terminal."""
+        from danlu.run.summary import summary
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from danlu.report.notebook import summary_html
+
+        return summary_html(self.record)
+
+
+def train(
+    data: Any,
+    target: str | None = None,
+    *,
+    test: Any = None,
+    model: str | Sequence[Any] | None = None,
+    budget: str | float = "60s",
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train, choose, evaluate and explain a model for `target`, and write what a run leaves behind.
+
+    `data` and `test` are files, `sklearn/NAME`, or frames (Polars, pandas, Arrow, a dictionary of columns). Further
+    `settings` are the groups of a recipe: `split={...}`, `training={...}`, `evaluation={...}`, `columns={...}`.
+    The same words as in a YAML recipe and on the command line give the same run.
+    """
+    from danlu.watch.progress import Progress
+
+    named = {"data": data if isinstance(data, (str, Path)) else "table", "target": target, "models": model}
+    frames: dict[str, Any] = {} if isinstance(data, (str, Path)) else {"data": data}
+    if test is not None:
+        named["test"] = str(test) if isinstance(test, (str, Path)) else "test table"
+        frames |= {} if isinstance(test, (str, Path)) else {"test": test}
+    named["data"] = str(named["data"])
+    given = named | {"budget": budget, "seed": seed} | settings
+    return train_recipe(given, out=out, started=time.monotonic(), progress=Progress(enabled=progress), frames=frames)
+
+
+def train_recipe(
+    settings: Mapping[str, Any],
+    *,
+    out: str | Path | None,
+    started: float,
+    progress: Progress,
+    replay: str | None = None,
+    frames: Mapping[str, Any] | None = None,
+) -> Run:
+    """Run a recipe. `replay` is the recipe file of a run that is to be made again to the same bits."""
+    calm_threads()
+    recipe = resolve(settings)
+    lock = read_lock(replay) if replay else None
+    interrupts = Interrupts()
+    with interrupts.listening():
+        return _Runner(recipe, out, started, progress, lock, frames or {}, interrupts).run()
+
+
+class _Runner:
+    """The state of a run while it goes on."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: str | Path | None,
+        started: float,
+        progress: Progress,
+        lock: Lock | None,
+        frames: Mapping[str, Any],
+        interrupts: Interrupts,
+    ) -> None:
+        self.recipe, self.out, self.progress, self.frames = recipe, out, progress, frames
+        self.started, self.interrupts, self.replayed = started, interrupts, lock
+        self.budget = parse_seconds(recipe.budget)
+        self.findings: list[Finding] = []
+        self.lock = Lock(environment=environment())
+
+    def run(self) -> Run:
+        """Everything, in order."""
+        with self._interruptible("Interrupted while the data were being read; there is nothing to save yet."):
+            bench, candidates = self._prepare()
+        trials: list[Trial] = []
+        with self.interrupts.breakable():
+            self._try_out(bench, candidates, trials)
+        if not trials:
+            raise Interrupted("Interrupted before any model was fitted; there is nothing to save.")
+        from danlu.run.choosing import choose
+
+        choice = choose(bench, trials, ensemble=self.recipe.ensemble == "auto")
+        predictor = self._finish_model(bench, choice)
+        return self._write(bench, trials, choice, predictor)
+
+    def _prepare(self) -> tuple[Bench, list[Any]]:
+        """Load and split the data, plan the candidates, open the run's folder."""
+        from danlu.data.split import split
+        from danlu.evaluate.metrics import default_metric, metrics_for
+        from danlu.recipe.planning import plan
+        from danlu.run.features import Features
+        from danlu.run.fitting import Judge
+        from danlu.run.loading import load_table
+        from danlu.run.trial import Bench
+        from danlu.watch.store import RunStore
+
+        recipe = self.recipe
+        table = load_table(recipe, self.frames)
+        asked = recipe.evaluation.metric
+        metric = default_metric(table.task) if asked == "auto" else metrics_for(table.task, [asked])[0]
+        parts = split(
+            table.frame,
+            table.schema,
+            table.task,
+            target=table.y,
+            settings=recipe.split,
+            seed=recipe.seed,
+            test_rows=table.test_rows,
+            row_numbers=table.row_numbers,
+        )
+        self.findings += [*table.findings, *parts.findings]
+        candidates = plan(recipe, table.task, num_rows=len(table.y) - len(parts.test))
+        self.folder = RunFolder.create(self.out, data=table.source.name, target=recipe.target)
+        self.lock.fingerprint = table.fingerprint
+        self.folder.write_recipe(recipe, fingerprint=table.fingerprint)
+        self.folder.write_lock(self.lock)
+        self.store = RunStore(self.folder.events)
+        for finding in self.findings:
+            self.store.add_finding(finding)
+            if finding.severity != "info":
+                self.progress.say(f"{finding.severity}: {finding.message}")
+        counts = ", ".join(f"{name} {count:,}" for name, count in parts.as_dict()["rows"].items())
+        self.progress.say(f"{table.source.name}: {table.task.kind} of {recipe.target!r}; rows: {counts}")
+        features = Features(table, recipe.preprocessing, seed=recipe.seed)
+        judge = Judge(table.task, metric)
+        return Bench(table, parts, recipe, features, judge, num_threads(), self._watchers), candidates
+
+    def _watchers(self, name: str, seconds: float) -> list[Watcher]:
+        return [self.store.watcher(name), self.progress.watcher(name, seconds_left=seconds)]
+
+    def _try_out(self, bench: Bench, candidates: list[Any], trials: list[Trial]) -> None:
+        """Try the candidates one after the other within their share of the budget."""
+        from danlu.run.trial import Trial
+
+        end = Deadline.after(self.budget * FIT_SHARE, since=self.started)
+        for number, candidate in enumerate(candidates):
+            locked = None if self.replayed is None else self.replayed.fits.get(candidate.name)
+            if self.replayed is not None and locked is None:
+                trials.append(Trial(candidate, "skipped", "it was not tried in the run that is made again"))
+                continue
+            needed = self._seconds_needed(bench, candidate, trials)
+            if locked is None and trials and number > 1 and (end.has_passed or needed > end.seconds_left):
+                why = f"out of time: about {needed:.0f} s needed, {max(end.seconds_left, 0):.0f} s left for trying models"
+                trials.append(Trial(candidate, "skipped", why))
+                continue
+            share = 2 * max(end.seconds_left, 0) / (len(candidates) - number)  # what one leaves, the others may use
+            trial = bench.try_out(candidate, end.earlier(Deadline.after(share)), locked=locked)
+            trials.append(trial)
+            if trial.status == "tried":
+                self.lock.fits[candidate.name] = trial.ran
+            else:
+                self.progress.say(f"  {candidate.name}: {trial.why}")
+
+    def _seconds_needed(self, bench: Bench, candidate: Any, trials: list[Trial]) -> float:
+        """A guess at the least time that makes a candidate worth starting, from what the same model took before."""
+        return max([trial.seconds for trial in trials if trial.candidate.model == candidate.model], default=0.0) * 0.7
+
+    def _finish_model(self, bench: Bench, choice: Choice) -> Predictor:
+        """Fit the chosen models on all development rows; calibrate on rows that neither trained nor chose them."""
+        from danlu.bundle.predictor import Predictor
+        from danlu.run.choosing import final_members
+        from danlu.run.finishing import finish
+
+        rows = np.sort(np.unique(np.concatenate([bench.split.train, bench.split.choice, bench.split.calibration])))
+        deadline = Deadline.after(0 if self.interrupts.asked else self.budget * REFIT_SHARE, since=self.started)
+        locked = None if self.replayed is None else self.replayed.refitted
+        members, self.lock.refitted, findings = final_members(bench, choice, rows, deadline, locked=locked)
+        self.findings += findings
+        self.done = finish(bench, choice)
+        self.findings += self.done.findings
+        return Predictor(
+            bench.table.task,
+            self.recipe.target,
+            bench.table.schema,
+            tuple(members),
+            calibrator=self.done.calibrator,
+            interval=self.done.interval,
+            threshold=self.done.cut,
+        )
+
+    def _write(self, bench: Bench, trials: list[Trial], choice: Choice, predictor: Predictor) -> Run:
+        """Evaluate on the test rows, once, and write bundle, record and report."""
+        from danlu.bundle.write import save
+        from danlu.report.page import write_report
+        from danlu.run.record import build_record, card_of
+
+        deadline = Deadline.after(2.0 if self.interrupts.asked else self.budget * 0.95, since=None if self.interrupts.asked else self.started)
+        record = build_record(
+            bench,
+            trials,
+            choice,
+            predictor,
+            self.done,
+            findings=self.findings,
+            deadline=deadline,
+            name=self.folder.path.name,
+            budget=self.budget,
+        )
+        sample = bench.table.frame[bench.split.test[:200]]
+        self.lock.model_sha256 = save(replace(predictor, card=card_of(record)), self.folder.model, check_rows=sample)
+        if self.replayed is not None:
+            self._compare(record)
+        self.folder.write_lock(self.lock)
+        record["run"] |= {"seconds": time.monotonic() - self.started, "created": datetime.now().astimezone().isoformat(timespec="seconds")}
+        record["run"]["stop_reason"] = "interrupted" if self.interrupts.asked else None
+        self.folder.write_record(record)
+        write_report(record, self.folder.report)
+        self.store.close()
+        return Run(self.folder.path, record, interrupted=self.interrupts.asked)
+
+    def _compare(self, record: dict[str, Any]) -> None:
+        """Say whether a repeated run gave the same bits, and what differs where it did not."""
+        assert self.replayed is not None
+        changed = differences(self.replayed, fingerprint=self.lock.fingerprint, model_sha256=self.lock.model_sha256)
+        if changed:
+            message = "This run repeats an earlier one but its model is not the same to the bit. What differs: " + "; ".join(changed) + "."
+            finding = Finding("not-reproduced", "warning", message)
+        else:
+            finding = Finding("reproduced", "info", "This run repeats an earlier one, and its model is the same to the bit.")
+        record["findings"].append(finding.as_dict())
+        self.store.add_finding(finding)
+        self.progress.say(finding.message)
+
+    def _interruptible(self, message: str) -> Any:
+        from contextlib import contextmanager
+
+        @contextmanager
+        def guard() -> Any:
+            done = False
+            with self.interrupts.breakable():
+                yield
+                done = True
+            if not done:
+                raise Interrupted(message)
+
+        return guard()

@@ -1,0 +1,171 @@
+"""One candidate: fitted on training rows, asked about rows that it has not seen, once or fold by fold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from danlu.bundle.predictor import Member, answer
+from danlu.core.duration import Deadline
+from danlu.core.errors import DanluError, UserError
+from danlu.core.ideas import Batch, Watcher
+from danlu.core.seeds import derive
+from danlu.data.split import Split
+from danlu.recipe.planning import Candidate
+from danlu.recipe.recipe import Recipe
+from danlu.run.features import Features
+from danlu.run.fitting import Fitted, Judge, fit_candidate, is_watched
+from danlu.run.loading import Table
+
+@dataclass
+class Trial:
+    """What came of one candidate."""
+
+    candidate: Candidate
+    status: str
+    """`tried`, `failed` or `skipped`; later `chosen` or `member`."""
+    why: str = ""
+    seconds: float = 0.0
+    unseen: np.ndarray | None = None
+    """Answers for all development rows that were not fitted on: (len(rows), ...), aligned with `rows`."""
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    fitted: list[Fitted] = field(default_factory=list[Fitted])
+    members: list[Member] = field(default_factory=list[Member])
+    """The fitted models themselves, one a fold or one in all."""
+    seen: np.ndarray | None = None
+    """Answers for (a sample of) the rows that were fitted on."""
+    seen_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    score: float | None = None
+
+    @property
+    def length(self) -> int:
+        """Epochs for a fit on all rows: the median over the folds."""
+        return max(1, round(float(np.median([fitted.length for fitted in self.fitted]))))
+
+    @property
+    def ran(self) -> list[int]:
+        """Epochs that each fit ran, for the lock."""
+        return [fitted.outcome.position.epoch for fitted in self.fitted]
+
+
+@dataclass
+class Bench:
+    """Where candidates are tried: the rows, how they are judged, and how long there is."""
+
+    table: Table
+    split: Split
+    recipe: Recipe
+    features: Features
+    judge: Judge
+    num_threads: int
+    watchers: Callable[[str, float], Sequence[Watcher]]
+    """(candidate's name, seconds that it may take) -> watchers."""
+
+    def groups(self, rows: np.ndarray) -> np.ndarray | None:
+        """The group of each row where the split is by groups: rows of one group are alike, not independent."""
+        name = self.recipe.split.group
+        return None if name is None else np.array([str(value) for value in self.table.values(name, rows)])
+
+    def try_out(self, candidate: Candidate, deadline: Deadline, *, locked: list[int] | None = None) -> Trial:
+        """Fit and score one candidate; a failure of its own is recorded, not raised.
+
+        `locked` are the epochs that each fit ran in the run that is made again.
+        """
+        started = time.monotonic()
+        trial = Trial(candidate, "tried", candidate.why)
+        try:
+            if self.split.folds:
+                self._by_folds(trial, deadline, locked)
+            else:
+                self._by_holdout(trial, deadline, locked)
+        except (DanluError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
+            if isinstance(error, UserError) and self.recipe.models:
+                raise  # a model that was asked for by name: the person should hear of it
+            trial.status, trial.why = "failed", f"{type(error).__name__}: {error}"
+        trial.seconds = time.monotonic() - started
+        return trial
+
+    def _by_holdout(self, trial: Trial, deadline: Deadline, locked: list[int] | None) -> None:
+        encoded = self.features.encoded(trial.candidate.encoding, self.split.train, name="train")
+        choice = encoded.batch(self.split.choice)
+        fitted = self._fit(trial.candidate, encoded.fitting(), choice, deadline, locked=locked and locked[0])
+        trial.rows = np.concatenate([self.split.choice, self.split.calibration])
+        calibration = encoded.batch(self.split.calibration)
+        unseen = [answer(fitted.objective, fitted.model, batch["x"]) for batch in (choice, calibration)]
+        trial.unseen = np.concatenate(unseen)
+        sample = _sample(len(self.split.train), 10_000)
+        trial.seen_rows = self.split.train[sample]
+        trial.seen = answer(fitted.objective, fitted.model, encoded.fit_x[sample])
+        self._keep(trial, fitted, encoded.preprocessor)
+
+    def _by_folds(self, trial: Trial, deadline: Deadline, locked: list[int] | None) -> None:
+        rows = np.sort(np.unique(np.concatenate([held for _, held in self.split.folds])))
+        place = {int(row): index for index, row in enumerate(rows)}
+        total: np.ndarray | None = None
+        times = np.zeros(len(rows))
+        folds = self.split.folds if locked is None else self.split.folds[: len(locked)]
+        for number, (fit_rows, held) in enumerate(folds):
+            if locked is None and deadline.has_passed and times.min() > 0:
+                break  # a whole pass is there; further repeats only steady it
+            encoded = self.features.encoded(trial.candidate.encoding, fit_rows, name=f"fold {number}")
+            watched = np.intersect1d(held, self.split.choice) if is_watched(trial.candidate) else held[:0]
+            watch = encoded.batch(watched) if len(watched) else None
+            folds_left = len(folds) - number
+            share = deadline if times.min() > 0 else deadline.earlier(Deadline.after(deadline.seconds_left / folds_left))
+            fitted = self._fit(trial.candidate, encoded.fitting(), watch, share, locked=locked and locked[number])
+            prediction = answer(fitted.objective, fitted.model, encoded.batch(held)["x"])
+            index = np.array([place[int(row)] for row in held])
+            total = np.zeros((len(rows), *prediction.shape[1:])) if total is None else total
+            total[index] += prediction
+            times[index] += 1
+            if number == 0:
+                trial.seen_rows, trial.seen = fit_rows, answer(fitted.objective, fitted.model, encoded.fit_x)
+            self._keep(trial, fitted, encoded.preprocessor)
+        assert total is not None
+        trial.rows = rows
+        trial.unseen = total / times.reshape(-1, *[1] * (total.ndim - 1))
+
+    def refit(self, candidate: Candidate, rows: np.ndarray, deadline: Deadline) -> tuple[Member, Fitted]:
+        """Fit a candidate of known length on all development rows."""
+        encoded = self.features.encoded(candidate.encoding, rows, name="all")
+        fitted = self._fit(candidate, encoded.fitting(), None, deadline)
+        return self._member(candidate, fitted, encoded.preprocessor), fitted
+
+    def _fit(
+        self, candidate: Candidate, train: Any, validation: Any, deadline: Deadline, *, locked: int | None = None
+    ) -> Fitted:
+        return fit_candidate(
+            candidate,
+            self.recipe.training,
+            self.table.task,
+            train,
+            validation=validation,
+            judge=self.judge,
+            seed=derive(self.recipe.seed, candidate.name),
+            deadline=deadline,
+            num_threads=self.num_threads,
+            locked=locked,
+            watchers=self.watchers(candidate.name, deadline.seconds_left),
+        )
+
+    def _keep(self, trial: Trial, fitted: Fitted, preprocessor: Any) -> None:
+        trial.fitted.append(fitted)
+        trial.members.append(self._member(trial.candidate, fitted, preprocessor))
+
+    def _member(self, candidate: Candidate, fitted: Fitted, preprocessor: Any) -> Member:
+        settings = dict(candidate.settings)
+        return Member(candidate.name, candidate.model, settings, preprocessor, fitted.model, fitted.objective)
+
+
+def with_length(candidate: Candidate, length: int) -> Candidate:
+    """The candidate with the number of epochs that was found for it."""
+    return replace(candidate, length=length)
+
+
+def _sample(num_rows: int, limit: int) -> np.ndarray:
+    """At most `limit` row positions, evenly spread."""
+    return np.arange(num_rows) if num_rows <= limit else np.linspace(0, num_rows - 1, limit).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Updates: what moves a model's parameters, one call at a time."""
