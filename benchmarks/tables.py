@@ -60,7 +60,9 @@ SETS = [
 
 def main() -> int:
     """Run the sets that were asked for and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="sets to run (default: all)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
@@ -74,7 +76,11 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|---|", flush=True)
     all_held = True
     for one in chosen:
-        runs = list(outer_folds(one, folder, repeats, options.budget) if one.is_small else by_seeds(one, folder, seeds, options.budget))
+        runs = list(
+            outer_folds(one, folder, repeats, options.budget)
+            if one.is_small
+            else by_seeds(one, folder, seeds, options.budget)
+        )
         line, held = row(one, runs)
         all_held &= held
         print(line, flush=True)
@@ -104,7 +110,9 @@ def outer_folds(one: Set, folder: Path, repeats: int, budget: str) -> Iterator[d
     with tempfile.TemporaryDirectory() as place:
         for repeat in range(repeats):
             order = np.random.default_rng(repeat).permutation(len(frame))
-            if one.metric == "accuracy":  # stratified: neighbours in the order of the target go to different folds
+            if (
+                one.metric == "accuracy"
+            ):  # stratified: neighbours in the order of the target go to different folds
                 order = order[np.argsort(target.rank("dense").to_numpy()[order], kind="stable")]
             fold_of = np.empty(len(frame), dtype=int)
             fold_of[order] = np.arange(len(frame)) % 5
@@ -118,8 +126,26 @@ def outer_folds(one: Set, folder: Path, repeats: int, budget: str) -> Iterator[d
 def command(one: Set, source: Path, test: Path | None, seed: int, budget: str) -> dict[str, Any]:
     """One run of the bare command: what it printed, the wall seconds around it, and its peak memory in MB."""
     with tempfile.TemporaryDirectory() as out:
-        words = [sys.executable, "-m", "danlu", "train", str(source), "--target", one.target, "--seed", str(seed)]
-        words += ["--budget", budget, "--out", f"{out}/run", "--json", "--quiet", *(["--test", str(test)] if test else [])]
+        words = [
+            sys.executable,
+            "-m",
+            "danlu",
+            "train",
+            str(source),
+            "--target",
+            one.target,
+            "--seed",
+            str(seed),
+        ]
+        words += [
+            "--budget",
+            budget,
+            "--out",
+            f"{out}/run",
+            "--json",
+            "--quiet",
+            *(["--test", str(test)] if test else []),
+        ]
         started = time.monotonic()
         process = subprocess.Popen(words, stdout=subprocess.PIPE)
         output = process.stdout.read() if process.stdout else b""
@@ -139,7 +165,10 @@ def row(one: Set, runs: list[dict[str, Any]]) -> tuple[str, bool]:
     """A row of the table, and whether the bar was held."""
     scores = [run["metrics"]["test"][one.metric] for run in runs]
     if one.is_small:
-        centre, error = statistics.fmean(scores), statistics.stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
+        centre, error = (
+            statistics.fmean(scores),
+            statistics.stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 0.0,
+        )
         shown, held = f"{centre:.4f} ± {error:.4f} (mean, standard error)", centre >= one.bar - error
         protocol = f"outer CV, {len(runs)} folds"
     else:
@@ -150,11 +179,24 @@ def row(one: Set, runs: list[dict[str, Any]]) -> tuple[str, bool]:
     if one.also:
         name, most = one.also
         values = [run["metrics"]["test"][name] for run in runs]
-        second, held = f"{name} {statistics.median(values):.4f} (at most {most})", held and statistics.median(values) <= most
+        second, held = (
+            f"{name} {statistics.median(values):.4f} (at most {most})",
+            held and statistics.median(values) <= most,
+        )
     seconds, megabytes = max(run["wall"] for run in runs), max(run["memory"] for run in runs)
     middle = f"{statistics.median(run['wall'] for run in runs):.0f} ({seconds:.0f})"
     verdict = "yes" if held else "NO"
-    return f"| {one.name} | {protocol} | {one.metric} {shown} | {one.bar} | {verdict} | {second} | {middle} | {megabytes:.0f} MB |", held
+    cells = (
+        one.name,
+        protocol,
+        f"{one.metric} {shown}",
+        one.bar,
+        verdict,
+        second,
+        middle,
+        f"{megabytes:.0f} MB",
+    )
+    return f"| {' | '.join(map(str, cells))} |", held
 
 
 if __name__ == "__main__":

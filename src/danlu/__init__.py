@@ -24,7 +24,10 @@ _WHERE = {
     "load": "danlu.bundle.read",
     "Predictor": "danlu.bundle.predictor",
     "Finding": "danlu.core.findings",
-    **dict.fromkeys(("BundleError", "DanluError", "DataError", "MissingExtra", "RecipeError", "UserError"), "danlu.core.errors"),
+    **dict.fromkeys(
+        ("BundleError", "DanluError", "DataError", "MissingExtra", "RecipeError", "UserError"),
+        "danlu.core.errors",
+    ),
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Whole files made to do harm: nothing runs, nothing is opened, memory stays bounded, the error is a BundleError."""
+"""Whole files made to do harm: nothing runs, nothing else is opened, memory is bounded, errors are ours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS = {
 }
 MEMORY = 64 << 20  # bytes that reading a file may take beyond twice its size
 
-PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."
+PICKLE = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."  # runs `id`
 
 
 @pytest.mark.parametrize("what", ["linear", "trees", "network"])
@@ -131,7 +131,7 @@ def disturbed(array: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numbers near the largest overflow when they are used
 @pytest.mark.parametrize("what", KINDS)
 def test_a_careful_attacker_gets_an_error_or_a_model(workshop: Any, what: str) -> None:
-    """Right checksums, strange content: every file is refused in words, or is a model that answers or refuses rows."""
+    """Right checksums, strange content: a file is refused in words, or is a model that answers or refuses."""
     kind, models = KINDS[what]
     members, rows = (
         workshop.members_of(workshop.file_of(kind, *models)),
@@ -227,9 +227,8 @@ def test_nothing_runs_and_nothing_else_is_opened(workshop: Any) -> None:
     expected = [event for path in hostile for event in (("open", str(path)), ("refused", "BundleError"))]
     found = events(good, good, *hostile)
     # The parts of other packages are looked up before a name is refused: their lists lie beside the packages.
-    found = [
-        event for event in found if not (event[0] in ("os.listdir", "open") and "site-packages" in event[1])
-    ]
+    lists = ("entry_points.txt", ".zip")
+    found = [event for event in found if event[0] != "os.listdir" and not event[1].endswith(lists)]
     assert found == [("open", str(good)), *expected]
 
 
@@ -255,27 +254,32 @@ def test_a_first_load_runs_installed_code_only(workshop: Any) -> None:
 
 
 MEASURED = """
-import resource, sys
+import sys
+from pathlib import Path
 from danlu.bundle.read import load
 from danlu.core.errors import BundleError
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def memory(name):
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
 
 warm, path = sys.argv[1:]
 load(warm)
-before = peak()
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
+before = memory("VmRSS")
 try:
     model = load(path)
     said = "loaded"
 except BundleError as error:
     said = str(error)
-print(peak() - before, said, sep="\\n")
+print(memory("VmHWM") - before, said, sep="\\n")
 """
 
 
 def extra_memory(warm: Path, path: Path) -> tuple[int, str]:
-    """Bytes that loading `path` adds to the most that a process has held, and what came of it."""
+    """Bytes that a process takes to load `path`, beside those that it held before, and what came of it."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the memory of a process is measured on Linux only")
     command = [sys.executable, "-c", MEASURED, str(warm), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     taken, said = done.stdout.strip().split("\n", 1)
@@ -322,12 +326,20 @@ GREEDY: dict[str, dict[str, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("what", GREEDY)
+def with_levels(workshop: Any) -> dict[str, bytes]:
+    """A category of 400,000 levels: a feature for each of them."""
+    model = json.loads(workshop.members_of(workshop.file_of("regression", "ridge"))["model.json"])
+    model["preprocessors"][0]["value"]["categories"][0]["levels"] = [f"{level:x}" for level in range(400_000)]
+    return {"model.json": dump(model)}
+
+
+@pytest.mark.parametrize("what", [*GREEDY, "levels"])
 def test_a_hostile_file_takes_at_most_twice_its_size(workshop: Any, what: str) -> None:
     members = workshop.members_of(workshop.file_of("regression", "ridge"))
     warm = workshop.folder / "warm.danlu"
     warm.write_bytes(workshop.rebuilt(members))
-    path = workshop.put(workshop.rebuilt(members | GREEDY[what]))
+    content = with_levels(workshop) if what == "levels" else GREEDY[what]
+    path = workshop.put(workshop.rebuilt(members | content))
     taken, said = extra_memory(warm, path)
     assert said.startswith("Cannot load") or what == "decimals"  # a long number is a number
     assert taken <= 2 * path.stat().st_size + MEMORY

@@ -1,4 +1,4 @@
-"""Tests of bundle/manifest.py: what is named is there and unaltered, nothing else is there, newer files are known."""
+"""Tests of bundle/manifest.py: what is named is there, unaltered and alone; a newer file is told as one."""
 
 from __future__ import annotations
 

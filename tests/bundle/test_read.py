@@ -1,4 +1,4 @@
-"""Tests of bundle/read.py: what is wrong with a file is said in words; good files load without heavy imports."""
+"""Tests of bundle/read.py: what is wrong with a file is said in words; good ones load without torch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_card_is_read_without_building_parts(workshop: Any) -> None:
     assert read_card(path) == {"metrics": {"test": {"r2": 0.5}}, "字": [1, None]}
     code = (
         "import sys; from danlu.bundle.read import read_card; read_card(sys.argv[1]); "
-        "print([name for name in sys.modules if name.startswith(('danlu.models', 'torch', 'sklearn', 'polars'))])"
+        "print([name for name in sys.modules if name.startswith(('danlu.models', 'torch', 'sklearn'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
@@ -61,12 +61,12 @@ def test_an_estimator_loads_and_predicts_without_torch_and_scikit_learn(workshop
     code = (
         "import sys; from danlu.bundle.read import load; model = load(sys.argv[1]); "
         "row = {'size': [90.0], 'rooms': [2], 'city': ['Ulm'], 'garden': [True], 'built': ['2001-02-03']}; "
-        "print(model.predict(row)['kind'].to_list(), [name for name in ('torch', 'sklearn') if name in sys.modules])"
+        "print(model.predict(row)['kind'].to_list(), {'torch', 'sklearn'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.strip() in [f"['{label}'] []" for label in ("flat", "house", "屋")]
+    assert done.stdout.strip() in [f"['{label}'] set()" for label in ("flat", "house", "屋")]
 
 
 def test_a_file_that_is_not_there_names_the_closest(workshop: Any) -> None:
@@ -116,7 +116,7 @@ def test_what_torch_writes_is_refused(workshop: Any) -> None:
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("archive/data.pkl", b"\x80\x02cposix\nsystem\nq\x00X\x02\x00\x00\x00idq\x01\x85R.")
         file.writestr("archive/version", b"3")
-    with pytest.raises(BundleError, match="the unsafe name 'archive/data.pkl'"):
+    with pytest.raises(BundleError, match=r"the unsafe name 'archive/data\.pkl'"):
         load(path)
 
 
@@ -142,9 +142,9 @@ def test_other_names_of_parts_and_settings_are_refused(workshop: Any) -> None:
             BundleError, match=f"the model '{name}' cannot be used: There is no model '{name}'"
         ):
             load(changed(workshop, lambda model, name=name: model["members"][0].update(part=name)))
-    with pytest.raises(BundleError, match="Unknown setting '_target_' in 'models.ridge'"):
+    with pytest.raises(BundleError, match=r"Unknown setting '_target_' in 'models\.ridge'"):
         load(changed(workshop, lambda model: model["members"][0]["settings"].update(_target_="os.system")))
-    with pytest.raises(BundleError, match="models.ridge.strength must be a number or one of auto, got"):
+    with pytest.raises(BundleError, match=r"models\.ridge\.strength must be a number or one of auto, got"):
         load(changed(workshop, lambda model: model["members"][0]["settings"].update(strength=["x"])))
     with pytest.raises(BundleError, match="learns regression; this target makes a binary task"):
         load(

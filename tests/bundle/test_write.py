@@ -107,7 +107,8 @@ def test_settings_come_back_as_the_part_takes_them(workshop: Any) -> None:
 def test_another_process_writes_the_same_bytes(workshop: Any) -> None:
     data = workshop.file_of("multiclass", "decision_tree", "logistic")
     path, copy = workshop.put(data), workshop.folder / "copy.danlu"
-    code = "import sys; from danlu.bundle.read import load; from danlu.bundle.write import save; save(load(sys.argv[1]), sys.argv[2])"
+    imports = "import sys; from danlu.bundle.read import load; from danlu.bundle.write import save; "
+    code = imports + "save(load(sys.argv[1]), sys.argv[2])"
     environment = os.environ | {"PYTHONHASHSEED": "123"}
     subprocess.run(
         [sys.executable, "-c", code, str(path), str(copy)], check=True, env=environment, timeout=60
@@ -125,20 +126,21 @@ def test_a_file_in_use_may_be_written_over(workshop: Any) -> None:
     assert same(loaded.predict_frame(fitted.rows), before)
 
 
-def altered(member: Member, change: float) -> Member:
+def altered(member: Member, **arrays: np.ndarray) -> Member:
     """A member whose file says something else than what it predicts from."""
-    model = type(member.model)(member.model.settings, member.model.task, member.model.num_features)  # type: ignore[attr-defined, call-arg]
-    model.load(member.model.state())  # type: ignore[attr-defined]
-    state = {**model.state(), "intercept": model.state()["intercept"] * (1 + change)}
-    model.state = lambda: state
-    return replace(member, model=model)
+    model: Any = member.model
+    copy = type(model)(model.settings, model.task, model.num_features)
+    copy.load(model.state())
+    copy.state = lambda: model.state() | arrays
+    return replace(member, model=copy)
 
 
 def test_a_file_that_would_answer_otherwise_is_not_kept(workshop: Any) -> None:
     fitted, path = workshop.fitted("regression", "ridge"), workshop.put(b"the older file")
     (member,) = fitted.predictor.members
-    close = replace(fitted.predictor, members=(altered(member, 1e-9),))
-    far = replace(fitted.predictor, members=(altered(member, 1e-4),))
+    state: Any = member.model.state()  # type: ignore[attr-defined]
+    close = replace(fitted.predictor, members=(altered(member, intercept=state["intercept"] * (1 + 1e-9)),))
+    far = replace(fitted.predictor, members=(altered(member, intercept=state["intercept"] * (1 + 1e-4)),))
     with pytest.raises(
         BundleError, match=r"The model was not saved: read back, its values in row 1 are .* no longer"
     ):
@@ -151,8 +153,7 @@ def test_a_file_that_would_answer_otherwise_is_not_kept(workshop: Any) -> None:
 def test_a_model_that_cannot_be_read_again_is_not_kept(workshop: Any) -> None:
     fitted, path = workshop.fitted("regression", "ridge"), workshop.put(b"the older file")
     (member,) = fitted.predictor.members
-    broken = altered(member, 0.0)
-    broken.model.state = lambda: {"coefficients": np.zeros(3), "intercept": np.zeros(1)}  # type: ignore[attr-defined]
+    broken = altered(member, coefficients=np.zeros(3))
     with pytest.raises(BundleError, match=r"coefficients has the shape \(3,\)"):
         save(replace(fitted.predictor, members=(broken,)), path)
     assert path.read_bytes() == b"the older file"
@@ -198,3 +199,40 @@ def test_what_the_card_holds_is_made_plain(workshop: Any) -> None:
     card = {"r2": np.float64(0.5), "broken": float("nan"), "rows": np.arange(3), "path": Path("a.csv")}
     save(replace(fitted.predictor, card=card), path)
     assert load(path).card == {"r2": 0.5, "broken": None, "rows": [0, 1, 2], "path": "a.csv"}
+
+
+def test_a_model_that_no_reader_would_take_is_not_kept(workshop: Any) -> None:
+    fitted, path = workshop.fitted("regression", "ridge"), workshop.folder / "model.danlu"
+    greedy = replace(fitted.predictor, card={"rows": [[]] * 500_000})
+    with pytest.raises(
+        BundleError, match=r"The model was not saved: card\.json would take about .* MB of memory"
+    ):
+        save(greedy, path)
+    (member,) = fitted.predictor.members
+    strange = replace(fitted.predictor, members=(altered(member, coefficients=np.array(["a"])),))
+    with pytest.raises(
+        BundleError, match=r"The model was not saved: a bundle holds no arrays of <U1, got one for "
+    ):
+        save(strange, path)
+    assert list(workshop.folder.iterdir()) == []
+
+
+def test_other_decisions_and_shapes_are_not_kept(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from danlu.bundle import write
+
+    fitted, path = workshop.fitted("binary", "logistic"), workshop.folder / "model.danlu"
+    true = write.predictor_of
+    for change, message in (
+        ({"threshold": 0.9999}, "it decides for other classes"),
+        ({"calibrator": None}, "its probabilities in row 1 are"),
+    ):
+        monkeypatch.setattr(
+            write, "predictor_of", lambda members, change=change: replace(true(members), **change)
+        )
+        with pytest.raises(BundleError, match=f"The model was not saved: read back, {message}"):
+            save(fitted.predictor, path, check_rows=fitted.rows)
+    fitted = workshop.fitted("regression", "ridge")
+    monkeypatch.setattr(write, "predictor_of", lambda members: replace(true(members), interval=None))
+    with pytest.raises(BundleError, match="The model was not saved: read back, its lower have another shape"):
+        save(fitted.predictor, path, check_rows=fitted.rows)
+    assert list(workshop.folder.iterdir()) == []

@@ -47,7 +47,13 @@ def test_a_read_only_folder_is_named(tmp_path):
 
 
 def test_json_is_strict_and_takes_numpy(tmp_path):
-    value = {"a": np.float64(1.5), "b": np.array([1, 2]), "c": float("nan"), 3: (True, None), "d": float("inf")}
+    value = {
+        "a": np.float64(1.5),
+        "b": np.array([1, 2]),
+        "c": float("nan"),
+        3: (True, None),
+        "d": float("inf"),
+    }
     path = write_json(tmp_path / "x.json", value)
     assert json.loads(path.read_text()) == {"a": 1.5, "b": [1, 2], "c": None, "3": [True, None], "d": None}
     assert dump_json({"é": "丹炉"}, indent=None) == '{"é": "丹炉"}'

@@ -92,8 +92,12 @@ def test_ctrl_c_ends_what_is_breakable_and_is_remembered():
             pytest.fail("the signal should have ended the block")
         assert interrupts.asked
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)  # the second one ends the command
-            time.sleep(5)
+            interrupt_and_wait()  # the second one ends the command
+
+
+def interrupt_and_wait():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
 
 
 def test_the_first_ctrl_c_waits_for_what_must_be_finished():
@@ -106,7 +110,8 @@ def test_the_first_ctrl_c_waits_for_what_must_be_finished():
 
 
 def test_importing_danlu_is_light():
-    code = "import sys, danlu; print([m for m in ('torch', 'numpy', 'polars', 'sklearn', 'lightgbm', 'scipy') if m in sys.modules])"
+    heavy = ["torch", "numpy", "polars", "sklearn", "lightgbm", "scipy"]
+    code = f"import sys, danlu; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

@@ -86,14 +86,18 @@ def test_durations_in_epochs_and_in_seconds():
 
 
 def test_a_passed_deadline_still_takes_one_step():
-    outcome = run(Bowl((1.0, 1.0)), Descent(0.1), Duration(9, "steps"), context=Context(deadline=Deadline.after(-1)))
+    outcome = run(
+        Bowl((1.0, 1.0)), Descent(0.1), Duration(9, "steps"), context=Context(deadline=Deadline.after(-1))
+    )
     assert outcome.position.step == 1
     assert outcome.reason == "out of time"
 
 
 def test_going_on_from_a_position_counts_from_there():
     context = Context(position=Position(2, 1, 5))
-    assert run(Bowl((1.0, 1.0)), Descent(0.1), Duration(4, "epochs"), context=context).position == Position(4, 0, 8)
+    assert run(Bowl((1.0, 1.0)), Descent(0.1), Duration(4, "epochs"), context=context).position == Position(
+        4, 0, 8
+    )
 
 
 def test_watchers_see_every_validation_and_may_stop():
@@ -105,7 +109,11 @@ def test_watchers_see_every_validation_and_may_stop():
 
     model = Bowl((-3.0, -3.0))
     outcome = run(
-        model, Descent(0.1), Duration(50, "epochs"), validate=lambda: {"cost": cost(model.at)}, watchers=[watcher]
+        model,
+        Descent(0.1),
+        Duration(50, "epochs"),
+        validate=lambda: {"cost": cost(model.at)},
+        watchers=[watcher],
     )
     assert outcome.reason == "enough"
     validations = [event for event in events if event.kind == "validation"]

@@ -70,8 +70,8 @@ def test_seventy_fifteen_fifteen() -> None:
     assert found.as_dict()["rows"] == {"train": 14_000, "choice": 1500, "calibration": 1500, "test": 3000}
     assert found.findings == ()
     assert found.sentence == (
-        "14,000 rows train, 1,500 choose among models, 1,500 calibrate, and 3,000 rows are kept for the final "
-        "test; drawn at random, with equal shares of low and high targets."
+        "14,000 rows train, 1,500 choose among models, 1,500 calibrate, and 3,000 rows are kept for the "
+        "final test; drawn at random, with equal shares of low and high targets."
     )
 
 

@@ -19,7 +19,11 @@ def test_numbers_without_the_missing_ones():
 
 def test_classes_are_the_same_in_whatever_type_they_come():
     task = Task("multiclass", (0, 1, 2))
-    for series in (pl.Series("t", [2, None, 0]), pl.Series("t", [2.0, float("nan"), 0.0]), pl.Series("t", ["2", None, "0"])):
+    for series in (
+        pl.Series("t", [2, None, 0]),
+        pl.Series("t", [2.0, float("nan"), 0.0]),
+        pl.Series("t", ["2", None, "0"]),
+    ):
         known, codes = target_values(series, task)
         np.testing.assert_array_equal(known, [0, 2])
         np.testing.assert_array_equal(codes, [2, 0])
@@ -33,7 +37,11 @@ def test_classes_are_the_same_in_whatever_type_they_come():
     [
         ([1.0, float("inf")], NUMBER, "The target 't' is infinite in row 2"),
         (["1", "x"], NUMBER, "must hold numbers; row 2 holds 'x'"),
-        (["a", "c"], Task("binary", ("a", "b")), "Row 2 has the class 'c' in 't', which the model does not know: a, b."),
+        (
+            ["a", "c"],
+            Task("binary", ("a", "b")),
+            "Row 2 has the class 'c' in 't', which the model does not know: a, b.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(values, task, message):

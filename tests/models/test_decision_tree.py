@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.datasets import load_iris
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.tree import DecisionTreeRegressor
 
 from danlu.core.errors import BundleError, DataError, RecipeError
 from danlu.core.ideas import Context
 from danlu.core.scores import class_probabilities
+from danlu.core.seeds import derive
 from danlu.core.tasks import Task
 from danlu.models.decision_tree import DecisionTree, DecisionTreeSettings
 
@@ -21,7 +22,9 @@ YES_NO = Task("binary", ("no", "yes"))
 MANY = Task("multiclass", tuple("abcdefghijkl"))
 
 
-def fitted(x: Any, y: np.ndarray, task: Task, weight: np.ndarray | None = None, **settings: Any) -> DecisionTree:
+def fitted(
+    x: Any, y: np.ndarray, task: Task, weight: np.ndarray | None = None, **settings: Any
+) -> DecisionTree:
     model = DecisionTree(DecisionTreeSettings(**settings), task, x.shape[1], seed=3)
     step = model.fit_round({"x": x, "y": y, "weight": weight}, task, Context(seed=3))
     assert step.done and model.num_rounds == 1
@@ -88,7 +91,7 @@ def test_iris_has_the_rules_of_the_books() -> None:
     model = fitted(x, y, Task("multiclass", ("setosa", "versicolor", "virginica")), max_depth=2)
     text = model.rules(["sepal length", "sepal width", "petal length", "petal width"])
     assert text.startswith(("if petal length <= 2.45:\n    setosa", "if petal width <= 0.8:\n    setosa"))
-    assert "<= 1.75:\n        versicolor (probability 0.9" in text
+    assert "<= 1.75 or is missing:\n        versicolor (probability 0.9" in text
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -96,12 +99,12 @@ def test_iris_has_the_rules_of_the_books() -> None:
 def test_regression_is_scikit_learns(missing: bool, weighted: bool) -> None:
     x, signal = rows(1, 800, missing=missing)
     weight = np.random.default_rng(0).uniform(0.1, 5, size=800) if weighted else None
-    model = fitted(x[:500], signal[:500], REGRESSION, weight=None if weight is None else weight[:500])
-    same = DecisionTreeRegressor(min_samples_leaf=5, random_state=0)
-    same.fit(x[:500], signal[:500], None if weight is None else weight[:500])
-    # Ties between equally good splits are drawn by lot, so we also compare with the very same tree.
-    np.testing.assert_allclose(model(x[:500]), same.predict(x[:500]), rtol=0, atol=1.0)
-    assert abs(np.corrcoef(model(x[500:]), same.predict(x[500:]))[0, 1]) > 0.85
+    known = None if weight is None else weight[:500]
+    model = fitted(x[:500], signal[:500], REGRESSION, weight=known)
+    mean = np.average(signal[:500], weights=known)
+    same = DecisionTreeRegressor(min_samples_leaf=5, random_state=derive(3, "decision_tree"))
+    same.fit(x[:500], signal[:500] - mean, known)
+    np.testing.assert_allclose(model(x), same.predict(x) + mean, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("task", [YES_NO, MANY])
@@ -117,22 +120,20 @@ def test_leaves_hold_smoothed_shares(task: Task) -> None:
         inside = leaf == one
         counts = np.bincount(y[inside], weights=weight[inside] / weight.mean(), minlength=num_classes)
         wanted = (counts + 2.0 * prior) / (counts.sum() + 2.0)
-        np.testing.assert_allclose(class_probabilities(model(x[inside])), np.tile(wanted, (inside.sum(), 1)), rtol=1e-9)
-    assert inside.sum() >= 5
+        np.testing.assert_allclose(
+            class_probabilities(model(x[inside])), np.tile(wanted, (inside.sum(), 1)), rtol=1e-9
+        )
 
 
 def test_the_most_frequent_class_of_a_leaf_stays_the_most_probable() -> None:
     x, signal = rows(3, 500)
     y = (signal > 1.2).astype(int)
     model = fitted(x, y, YES_NO, min_rows_per_leaf=1)
-    same = DecisionTreeClassifier(random_state=0).fit(x, y)
-    distinct = same.predict_proba(x).max(axis=1) > 0.5
     leaf = model.trees.leaves(x)[:, 0]
     for one in np.unique(leaf):
         share = y[leaf == one].mean()
         if share != 0.5:
             assert (class_probabilities(model(x[leaf == one])).argmax(axis=1) == (share > 0.5)).all()
-    assert distinct.any()
 
 
 def test_large_targets_lose_nothing() -> None:

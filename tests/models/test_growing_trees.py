@@ -43,6 +43,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_scoring_after_every_round_costs_only_the_new_trees(scored: list[tuple[int, int]]) -> None:
     rng = np.random.default_rng(0)
     trees, train, validation = GrowingTrees(3, 1, 1), rng.normal(size=(40, 3)), rng.normal(size=(20, 3))
+    sums: tuple[np.ndarray, ...] = ()
     for _ in range(100):
         trees.add(block(rng, 10))
         sums = trees.sums(validation), trees.sums(train)

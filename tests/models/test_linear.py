@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.model_selection import KFold
 
 from danlu.core.duration import Deadline
-from danlu.core.errors import DataError, RecipeError
+from danlu.core.errors import DataError, OutOfTime, RecipeError
 from danlu.core.ideas import Context
 from danlu.core.parts import Settings
 from danlu.core.seeds import derive
@@ -26,7 +26,6 @@ from danlu.models.linear import (
     Ridge,
     RidgeSettings,
 )
-from danlu.models.native import OutOfTime
 
 TASK = Task("regression")
 

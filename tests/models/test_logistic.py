@@ -11,12 +11,11 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegression
 
 from danlu.core.duration import Deadline
-from danlu.core.errors import RecipeError
+from danlu.core.errors import OutOfTime, RecipeError
 from danlu.core.ideas import Context, Step
 from danlu.core.scores import class_probabilities
 from danlu.core.tasks import Task
 from danlu.models.logistic import Logistic, LogisticSettings, minimise
-from danlu.models.native import OutOfTime
 from danlu.models.rows import Rows
 
 

@@ -32,7 +32,9 @@ def train(model, objective, x, y, *, epochs, batch_size=None, seed=0, **training
     batch = {"x": torch.as_tensor(x).to(dtype), "y": target}
     data = WholeTable(batch) if batch_size is None else ShuffledRows(batch, batch_size=batch_size, seed=seed)
     update = GradientUpdate(build_optimizer(model, settings), clip_norm=settings.clip_norm)
-    return fit(model, data, objective, update, context=Context(seed, Deadline()), until=Duration(epochs, "epochs"))
+    return fit(
+        model, data, objective, update, context=Context(seed, Deadline()), until=Duration(epochs, "epochs")
+    )
 
 
 def accuracy(objective, model, x, y):
@@ -77,7 +79,10 @@ def test_default_widths_are_decreasing_powers_of_two():
 
 def test_xor_is_learnt():
     x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
-    model, objective = MLP(MLPSettings(widths=(8,), activation="tanh"), BINARY, 2, seed=0), CrossEntropy(BINARY)
+    model, objective = (
+        MLP(MLPSettings(widths=(8,), activation="tanh"), BINARY, 2, seed=0),
+        CrossEntropy(BINARY),
+    )
     train(model, objective, x, y, epochs=300, learning_rate=0.05)
     assert accuracy(objective, model, x, y) == 1.0
 
@@ -100,7 +105,10 @@ def test_circles_need_an_activation():
 def test_sine_is_fitted_to_a_thousandth():
     x = np.linspace(-np.pi, np.pi, 400)[:, None]
     y = np.sin(x[:, 0])
-    model, objective = MLP(MLPSettings(widths=(32, 32), activation="tanh"), NUMBER, 1, seed=0), SquaredError(NUMBER)
+    model, objective = (
+        MLP(MLPSettings(widths=(32, 32), activation="tanh"), NUMBER, 1, seed=0),
+        SquaredError(NUMBER),
+    )
     train(model, objective, x, y, epochs=120, batch_size=32, learning_rate=0.005)
     assert np.mean((objective.predict(model, {"x": x})["values"] - y) ** 2) < 1e-3
 
@@ -144,7 +152,9 @@ def test_dropout_silences_its_share_and_only_while_training():
 
 def test_batch_norm_brings_each_unit_to_mean_0_and_deviation_1():
     model = MLP(MLPSettings(widths=(6,), batch_norm=True, activation="identity"), NUMBER, 3, seed=0).train()
-    output = model.layers[:2](torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 7 + 2).detach()
+    output = model.layers[:2](
+        torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 7 + 2
+    ).detach()
     assert float(output.mean(dim=0).abs().max()) < 1e-5
     assert float((output.std(dim=0, correction=0) - 1).abs().max()) < 1e-3
 
@@ -162,7 +172,12 @@ def test_state_round_trip_and_hostile_states():
         "dtype": state | {"layers.0.weight": np.zeros((4, 3), np.int64)},
         "nan": state | {"layers.0.weight": np.full((4, 3), np.nan, np.float32)},
     }
-    messages = {"missing": "has the weights", "shape": "of shape", "dtype": "must be torch.float32", "nan": "not finite"}
+    messages = {
+        "missing": "has the weights",
+        "shape": "of shape",
+        "dtype": "must be torch.float32",
+        "nan": "not finite",
+    }
     for name, wrong in broken.items():
         with pytest.raises(BundleError, match=messages[name]):
             second.load(wrong)
@@ -170,7 +185,11 @@ def test_state_round_trip_and_hostile_states():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"dropout": 1.0}, "dropout must lie in"), ({"widths": (0,)}, "between 1 and 65536"), ({"depth": -1}, "depth must lie")],
+    [
+        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"widths": (0,)}, "between 1 and 65536"),
+        ({"depth": -1}, "depth must lie"),
+    ],
 )
 def test_settings_that_make_no_network(settings, message):
     with pytest.raises(RecipeError, match=message):

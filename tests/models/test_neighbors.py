@@ -116,7 +116,7 @@ def test_the_rows_are_a_copy() -> None:
 
 
 def test_wrong_settings() -> None:
-    with pytest.raises(RecipeError, match="k must be at least 1, got 0. Usual values are 5 to 30"):
+    with pytest.raises(RecipeError, match=r"k must be at least 1, got 0. Usual values are 5 to 30"):
         NeighborSettings(k=0)
     with pytest.raises(RecipeError, match="knows only metric='euclidean' for columns made from text"):
         fitted(csr_matrix(np.eye(3)), np.arange(3.0), REGRESSION, metric="manhattan")

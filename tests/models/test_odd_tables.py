@@ -1,4 +1,4 @@
-"""Every linear, neighbour, Bayes and support vector model on tables that are odd, and its state there and back."""
+"""Every linear, neighbour, Bayes and support vector model on odd tables, and its state there and back."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_wrong_settings_and_states() -> None:
     with pytest.raises(RecipeError, match="epochs must be at least 1, got 0"):
         PerceptronSettings(epochs=0)
     model = Perceptron(PerceptronSettings(), TASK, 2)
-    with pytest.raises(BundleError, match="epoch runs from -1.0"):
+    with pytest.raises(BundleError, match=r"epoch runs from -1.0"):
         model.load(model.state() | {"epoch": -1})
     with pytest.raises(BundleError, match="coefficients has the shape"):
         model.load(model.state() | {"coefficients": np.zeros(3)})

@@ -42,7 +42,11 @@ def test_shares_of_classes() -> None:
     x, y = np.arange(6.0)[:, None], np.array([0, 0, 2, 2, 2, 0])
     tree = DecisionTreeClassifier(max_depth=1).fit(x, y).tree_
     shares = class_shares(tree, np.array([0, 2]), 4)
-    assert shares.shape == (3, 4) and shares[0].tolist() == [0.5, 0, 0.5, 0] and shares[1].tolist() == [1, 0, 0, 0]
+    assert (
+        shares.shape == (3, 4)
+        and shares[0].tolist() == [0.5, 0, 0.5, 0]
+        and shares[1].tolist() == [1, 0, 0, 0]
+    )
     assert class_prior(Rows(x, y, np.full(6, 9.0)), 4).tolist() == [0.4, 0.1, 0.4, 0.1]
 
 

@@ -42,7 +42,13 @@ class Outer:
 
 
 def test_plain_values_become_a_checked_object_and_back():
-    plain = {"name": "x", "kind": "b", "inner": {"rate": 1, "widths": [64, 32]}, "types": {"zip": "category"}, "limit": 3}
+    plain = {
+        "name": "x",
+        "kind": "b",
+        "inner": {"rate": 1, "widths": [64, 32]},
+        "types": {"zip": "category"},
+        "limit": 3,
+    }
     made = from_plain(Outer, plain)
     assert made == Outer("x", "b", Inner(1.0, (64, 32)), {"zip": "category"}, True, 3)
     assert isinstance(made.inner.rate, float)
@@ -56,8 +62,14 @@ def test_plain_values_become_a_checked_object_and_back():
         ({"name": "x", "kinds": "a"}, "Unknown setting 'kinds'. Did you mean 'kind'?"),
         ({"name": "x", "inner": {"rat": 1}}, "Unknown setting 'rat' in 'inner'. Did you mean 'rate'?"),
         ({"name": "x", "kind": "c"}, "kind must be one of a, b, got 'c' (str)."),
-        ({"name": "x", "inner": {"rate": "fast"}}, "inner.rate must be a number or one of auto, got 'fast' (str)."),
-        ({"name": "x", "inner": {"rate": True}}, "inner.rate must be a number or one of auto, got True (bool)."),
+        (
+            {"name": "x", "inner": {"rate": "fast"}},
+            "inner.rate must be a number or one of auto, got 'fast' (str).",
+        ),
+        (
+            {"name": "x", "inner": {"rate": True}},
+            "inner.rate must be a number or one of auto, got True (bool).",
+        ),
         ({"name": "x", "inner": {"widths": [1, "b"]}}, "inner.widths must be a list, each a whole number"),
         ({"name": "x", "inner": 3}, "inner must be a mapping of settings, got 3 (int)."),
         ({"name": 3}, "name must be a text, got 3 (int)."),
@@ -87,7 +99,9 @@ def test_check_without_a_dataclass():
 
 def test_sets_reach_every_depth():
     start = {"training": {"duration": "auto", "optimizer": "sgd"}}
-    found = apply_sets(start, ["training.duration=60 epochs", "training.learning_rate=0.1", "models=[ridge, knn]", "seed=3"])
+    found = apply_sets(
+        start, ["training.duration=60 epochs", "training.learning_rate=0.1", "models=[ridge, knn]", "seed=3"]
+    )
     assert found == {
         "training": {"duration": "60 epochs", "optimizer": "sgd", "learning_rate": 0.1},
         "models": ["ridge", "knn"],
@@ -120,7 +134,9 @@ def test_recipe_files(tmp_path):
     good = tmp_path / "recipe.yaml"
     good.write_text(dump_yaml({"target": "价格", "models": [{"name": "knn", "k": 3}]}), encoding="utf-8")
     assert read_yaml(good) == {"target": "价格", "models": [{"name": "knn", "k": 3}]}
-    with pytest.raises(RecipeError, match="There is no recipe file .*recipes.yaml. Did you mean 'recipe.yaml'?"):
+    with pytest.raises(
+        RecipeError, match="There is no recipe file .*recipes.yaml. Did you mean 'recipe.yaml'?"
+    ):
         read_yaml(tmp_path / "recipes.yaml")
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(RecipeError, match="must hold settings as 'name: value' lines, got list"):

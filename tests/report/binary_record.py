@@ -41,8 +41,8 @@ def binary(num_test: int = 16_281) -> dict[str, Any]:
         "split": {
             "method": "test file",
             "rows": {"train": 23_442, "choice": 4_884, "calibration": 4_235, "test": num_test},
-            "sentence": "The given test file was kept for the end. Of the other rows 72 % were learnt from, 15 % "
-            "chose the model and 13 % set its probabilities right; equal rows stay on one side.",
+            "sentence": "The given test file was kept for the end. Of the other rows 72 % were learnt from, "
+            "15 % chose the model and 13 % set its probabilities right; equal rows stay on one side.",
         },
         "candidates": [
             candidate(
@@ -78,21 +78,22 @@ def binary(num_test: int = 16_281) -> dict[str, Any]:
                 "name": "k-nearest neighbours",
                 "model": "knn",
                 "status": "skipped",
-                "why": "Comparing 4,884 rows with 23,442 others would take about 70 s, more than the budget leaves.",
+                "why": "Comparing 4,884 rows with 23,442 others would take about 70 s, "
+                "more than the budget leaves.",
             },
             {
                 "name": "kernel SVM",
                 "model": "svm",
                 "status": "failed",
                 "seconds": 8.0,
-                "why": "Stopped after 8 s: the time for one candidate was used up before the first model was ready.",
+                "why": "Stopped after 8 s: the time for one candidate was used up before it was ready.",
             },
         ],
         "chosen": {
             "name": "boosting",
             "members": [],
-            "sentence": "Gradient boosting (LightGBM, 412 rounds) was chosen: it "
-            "had the lowest log loss on the 4,884 choice rows, and was then fitted again on all rows but the test.",
+            "sentence": "Gradient boosting (LightGBM, 412 rounds) was chosen: it had the lowest "
+            "log loss on the 4,884 choice rows, and was then fitted again on all rows but the test.",
         },
         "metrics": {
             "train": {"log_loss": 0.2513, "accuracy": 0.8867, "roc_auc": 0.9446},

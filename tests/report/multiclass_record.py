@@ -127,7 +127,7 @@ def multiclass(num_classes: int = 3) -> dict[str, Any]:
 
 
 def support_vectors() -> dict[str, Any]:
-    """A record of a linear SVM on two columns: the boundary's values are scores, with a margin at -1 and 1."""
+    """A record of a linear SVM on two columns: the boundary's values are scores, the margin at -1 and 1."""
     rng = np.random.default_rng(3)
     grid = np.linspace(-3, 3, 40)
     side = np.repeat([0, 1], 40)

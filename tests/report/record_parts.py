@@ -30,8 +30,8 @@ def common(task: str, target: str, labels: list[str], *, seed: int) -> dict[str,
                 "packages": {"numpy": "2.4.6", "scikit-learn": "1.9.1", "lightgbm": "4.7.0"},
             },
             "plan": [
-                "Five candidates suit these columns and a budget of 60 s; boosting comes first, since it is usually best on "
-                "tables of this size.",
+                "Five candidates suit these columns and a budget of 60 s; boosting comes first, since it is "
+                "usually best on tables of this size.",
                 "Each candidate was stopped when the choice rows saw no gain for 50 rounds.",
                 "The chosen model was fitted again on all rows but the test.",
             ],

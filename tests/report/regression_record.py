@@ -50,8 +50,8 @@ def regression(num_test: int = 3_096) -> dict[str, Any]:
         "split": {
             "method": "holdout",
             "rows": {"train": 14_448, "choice": 2_064, "calibration": 1_032, "test": num_test},
-            "sentence": "70 % of the rows were learnt from, 15 % chose the model and set its intervals (two parts that "
-            "share no row), and 15 % were kept for the end.",
+            "sentence": "70 % of the rows were learnt from, 15 % chose the model and set its intervals "
+            "(two parts that share no row), and 15 % were kept for the end.",
         },
         "candidates": [
             candidate("ensemble", "ensemble", "chosen", 46_210, 1_300, 0.2, None, None, {}),
@@ -69,7 +69,7 @@ def regression(num_test: int = 3_096) -> dict[str, Any]:
         "chosen": {
             "name": "ensemble",
             "members": [{"name": "boosting", "weight": 0.68}, {"name": "extra trees", "weight": 0.32}],
-            "sentence": "The average of boosting (68 %) and extra trees (32 %) was chosen: lowest RMSE on 2,064 rows.",
+            "sentence": "The average of boosting (68 %) and extra trees (32 %) was chosen: lowest RMSE.",
         },
         "metrics": {
             "train": {"rmse": 27_900.0, "mae": 18_700.0, "r2": 0.941},

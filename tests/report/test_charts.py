@@ -60,7 +60,7 @@ def test_a_scatter_on_equal_axes_draws_exact_predictions_on_the_diagonal() -> No
     drawn = scatter("t", "d", values, values, x_label="predicted", y_label="observed", diagonal=True)
     points = coordinates(drawn, "c0")
     assert len(points) == 300
-    line = re.search(r'<line x1="(.*?)" y1="(.*?)" x2="(.*?)" y2="(.*?)" class="guide strong"', drawn)
+    line = re.search(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)" class="guide s', drawn)
     assert line is not None
     x1, y1, x2, y2 = map(float, line.groups())
     expected = y1 + (points[:, 0] - x1) * (y2 - y1) / (x2 - x1)

@@ -8,7 +8,7 @@ from tests.report.wellformed import read_page
 from danlu.report import render
 from danlu.report.sections_explanation import tree
 
-PRINTED = """|--- x1 <= 0.50
+PRINTED: str = """|--- x1 <= 0.50
 |   |--- x2 <= 0.50
 |   |   |--- class: no
 |   |--- x2 >  0.50
@@ -19,7 +19,7 @@ PRINTED = """|--- x1 <= 0.50
 
 
 def test_a_printed_tree_keeps_its_levels_and_marks_its_leaves() -> None:
-    drawn = tree(PRINTED.splitlines())
+    drawn = tree(list(PRINTED.splitlines()))
     rows = drawn.split("<li>")[1:]
     assert [row.count("guide-line") for row in rows] == [0, 1, 2, 1, 2, 0, 1]
     assert ["leaf" in row for row in rows] == [False, False, True, False, True, False, True]
@@ -45,6 +45,47 @@ def test_effects_share_one_scale_and_categories_have_rows() -> None:
     html = render(RECORDS["regression"]())
     assert "All pictures share one scale" in html
     assert ">INLAND</text>" in html
+
+
+def test_sparse_effects_show_which_places_are_known() -> None:
+    effect = {"column": "gain", "type": "number", "label": ">50K", "grid": [0, 5013], "value": [0.2, 0.1]}
+    page = read_page(render({"task": "binary", "evaluation": {"partial_dependence": [effect]}}))
+    assert page.tags.count("circle") == 2
+
+
+def test_effects_of_categories_name_each_value_once_for_all_classes() -> None:
+    effects = [
+        {
+            "column": "island",
+            "type": "category",
+            "label": name,
+            "grid": ["Biscoe", "Dream"],
+            "value": [0.5, 0.25],
+        }
+        for name in ("Adelie", "Gentoo")
+    ]
+    page = read_page(render({"task": "multiclass", "evaluation": {"partial_dependence": effects}}))
+    assert page.tags.count("circle") == 4
+    assert page.texts.count("Biscoe") == 2  # on the row, and where the row is pointed at
+
+
+def test_gaps_between_groups_name_the_ends() -> None:
+    record = RECORDS["binary"]()
+    record["evaluation"]["groups"][6]["is_small"] = True
+    record["evaluation"]["group_gaps"] = [
+        {"column": "sex", "metric": "selection_rate", "gap": 0.196, "interval": [0.176, 0.216]}
+        | {"highest": "Male", "lowest": "Female"}
+    ]
+    text = read_page(render(record)).text
+    assert "sex Selection rate 19.6 % 17.6–21.6 % Male Female" in text
+    assert "Other (few rows)" in text
+
+
+def test_worst_rows_show_what_the_truth_was_given() -> None:
+    record = RECORDS["binary"]()
+    record["evaluation"]["worst_rows"][0]["probability"] = 0.0072
+    text = read_page(render(record)).text
+    assert "Given to the truth" in text and "0.7 %" in text
 
 
 def test_groups_show_the_gap_and_worst_rows_their_values() -> None:

@@ -17,7 +17,8 @@ from danlu.report import metric_names as metrics
         ("pr_auc", "PR AUC", None, "–"),
         ("root_mean_squared_error", "RMSE", 45330.4, "45,330"),
         ("rmse", "RMSE", 4.1e9, "4.1 × 10⁹"),
-        ("r2", "R²", -0.0002, "−0.0002"),
+        ("r2", "R²", -0.0002, "0.000"),
+        ("selection_rate", "Selection rate", 0.2702, "27.0 %"),
         ("neg_own_score", "Own score", 1.5, "1.500"),
     ],
 )

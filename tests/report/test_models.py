@@ -13,7 +13,8 @@ def test_the_chosen_one_comes_first_then_the_better_scores_then_those_without() 
     record = RECORDS["binary"]()
     record["candidates"].reverse()
     assert [one["name"] for one in ranked(record)] == [
-        "boosting", "random forest", "mlp 128-64", "logistic regression", "naive Bayes", "kernel SVM", "k-nearest neighbours",
+        "boosting", "random forest", "mlp 128-64", "logistic regression", "naive Bayes", "kernel SVM",
+        "k-nearest neighbours",
     ]  # fmt: skip
     higher = {"metric": "r2", "candidates": [{"name": "a", "score": 0.1}, {"name": "b", "score": 0.9}]}
     assert [one["name"] for one in ranked(higher)] == ["b", "a"]
@@ -33,6 +34,27 @@ def test_members_of_an_ensemble_show_their_weights() -> None:
     text = read_page(render(RECORDS["regression"]())).text
     assert "What the chosen model is made of" in text
     assert "68 %" in text and "32 %" in text
+
+
+def test_models_of_one_name_are_counted_and_one_alone_needs_no_picture() -> None:
+    record = RECORDS["regression"]()
+    record["chosen"]["members"] = [{"name": "boosting", "weight": 0.2}] * 4 + [
+        {"name": "ridge", "weight": 0.2}
+    ]
+    text = read_page(render(record)).text
+    assert "boosting (4 models)" in text and "80 %" in text
+    record["chosen"]["members"].pop()
+    assert "What the chosen model is made of" not in read_page(render(record)).text
+
+
+def test_the_baseline_is_a_line_of_the_picture_not_a_row() -> None:
+    record = RECORDS["regression"]()
+    record["candidates"].append(
+        {"name": "naive", "model": "baseline", "score": 115_600.0, "stop_reason": "done"}
+    )
+    page = read_page(render(record))
+    assert page.text.split().count("naive") == 1  # in the table only
+    assert "baseline 115,600" in page.text
 
 
 def test_settings_and_reasons_are_told() -> None:

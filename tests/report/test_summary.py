@@ -104,6 +104,16 @@ def test_findings_stand_by_severity_and_many_notes_are_folded() -> None:
     assert "share 25.0 %" in text and "and 18 more" in text
 
 
+def test_evidence_by_column_keeps_the_columns_names() -> None:
+    finding = {
+        "severity": "info",
+        "message": "m",
+        "evidence": {"share": {"native_country": 0.0179}, "num_rows": 3},
+    }
+    text = read_page(render({"findings": [finding]})).text
+    assert "share: native_country 1.8 %" in text and "num rows 3" in text
+
+
 def test_no_findings_and_unknown_findings_differ() -> None:
     assert "Nothing stood out." in read_page(render({"findings": []})).text
     assert "Nothing stood out." not in read_page(render({})).text

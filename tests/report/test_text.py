@@ -64,7 +64,9 @@ def test_percent_and_ranges() -> None:
 def test_fixed_keeps_a_column_in_line_but_not_at_any_price() -> None:
     assert text.fixed(0.5, 3) == "0.500"
     assert text.fixed(0, 3) == "0.000"
-    assert text.fixed(-0.0002, 3) == "−0.0002"
+    assert text.fixed(-0.0002, 3) == "0.000"
+    assert text.fixed(-0.0207, 3) == "−0.021"
+    assert text.fixed(4.1e9, 3) == "4.1 × 10⁹"
     assert text.fixed(None, 3) == "–"
 
 
@@ -78,6 +80,7 @@ def test_labels_are_never_invisible(value: Any, shown: str) -> None:
 
 def test_moment_reads_iso_and_keeps_the_rest() -> None:
     assert text.moment("2025-11-22T18:06:31") == "22 November 2025, 18:06"
+    assert text.moment("2025-11-22T18:06:31+00:00") == "22 November 2025, 18:06 UTC"
     assert text.moment("yesterday") == "yesterday"
 
 

@@ -15,11 +15,10 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from danlu.core.duration import Deadline
-from danlu.core.errors import DanluError, DataError
+from danlu.core.errors import DanluError, DataError, OutOfTime
 from danlu.core.ideas import Context
 from danlu.core.tasks import Task
-from danlu.models.linear import Lasso, LassoSettings
-from danlu.models.native import OutOfTime
+from danlu.models.linear import Ridge, RidgeSettings
 from danlu.models.naive_bayes import CountSettings, MultinomialNB
 from danlu.models.svm import SVM, SVMSettings
 from danlu.updates import child
@@ -52,7 +51,7 @@ def test_it_gives_the_bits_that_this_process_gives(sparse: bool) -> None:
 
 def test_signals_come_back() -> None:
     x = np.random.default_rng(2).normal(size=(50, 3))
-    model = Lasso(LassoSettings(strength=0.25), Task("regression"), 3)
+    model = Ridge(RidgeSettings(strength=0.25), Task("regression"), 3)
     step = fit_in_child(model, {"x": x, "y": x[:, 0], "weight": None}, model.task, Context())
     assert step.signals == {"strength": 0.25, "converged": 1.0}
     assert model.affine.coefficients[0] > 0
@@ -74,10 +73,10 @@ def test_a_crash_is_one_clear_error() -> None:
 
 def test_it_is_ended_at_the_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Any] = []
     popen = subprocess.Popen
 
-    def watched(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+    def watched(*args: Any, **kwargs: Any) -> Any:
         started.append(popen(*args, **kwargs))
         return started[-1]
 
@@ -152,7 +151,7 @@ def test_a_file_in_the_working_folder_is_not_imported(
     (tmp_path / "json.py").write_text("raise RuntimeError('this is not ours')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(3).normal(size=(30, 2))
-    model = Lasso(LassoSettings(strength=0.1), Task("regression"), 2)
+    model = Ridge(RidgeSettings(strength=0.1), Task("regression"), 2)
     assert fit_in_child(model, {"x": x, "y": x[:, 0]}, model.task, Context()).done
 
 

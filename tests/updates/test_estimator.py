@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from danlu.core.duration import Deadline, Duration
+from danlu.core.errors import OutOfTime
 from danlu.core.ideas import Batch, Context, Step
 from danlu.core.loop import fit
 from danlu.core.tasks import Task
 from danlu.data.batches import WholeTable
 from danlu.models.linear import Ridge, RidgeSettings
-from danlu.models.native import OutOfTime
 from danlu.models.perceptron import Perceptron, PerceptronSettings
 from danlu.objectives.classification import CrossEntropy
 from danlu.objectives.regression import SquaredError
@@ -48,7 +48,8 @@ def batch(num_rows: int) -> dict[str, np.ndarray]:
     return {"x": np.zeros((num_rows, 10)), "y": np.zeros(num_rows), "weight": np.ones(num_rows)}
 
 
-def call(model: Any, num_rows: int, deadline: Deadline = Deadline()) -> Step:
+def call(model: Any, num_rows: int, deadline: Deadline | None = None) -> Step:
+    deadline = deadline or Deadline()
     return EstimatorUpdate()(model, SquaredError(TASK), [batch(num_rows)], Context(deadline=deadline))
 
 

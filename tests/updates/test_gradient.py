@@ -120,7 +120,13 @@ def test_updates_an_epoch_and_noise_of_batch_minibatch_and_stochastic_descent():
 def test_matrix_cost_equals_loop_cost():
     x, theta = np.column_stack([np.ones(10), AREA, BEDROOMS]), np.array([1000.0, 150.0, -2000.0])
     matrix = (x @ theta - PRICE) @ (x @ theta - PRICE) / 20
-    loop = sum((sum(t * v for t, v in zip(theta, row, strict=True)) - y) ** 2 for row, y in zip(x, PRICE, strict=True)) / 20
+    loop = (
+        sum(
+            (sum(t * v for t, v in zip(theta, row, strict=True)) - y) ** 2
+            for row, y in zip(x, PRICE, strict=True)
+        )
+        / 20
+    )
     assert matrix == pytest.approx(loop, rel=1e-12)
     # the same number from the objective: sum / (2 n)
     model = lambda features: features @ theta[1:] + theta[0]  # noqa: E731
@@ -187,7 +193,9 @@ def test_clipping_bounds_the_step_and_keeps_its_direction():
     for clip in (None, 1.0):
         model = LinearModule(NUMBER, 1, seed=0)
         update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=1.0), clip_norm=clip)
-        step = update(model, SquaredError(NUMBER), [{"x": torch.as_tensor(x), "y": torch.as_tensor(PRICE)}], Context())
+        step = update(
+            model, SquaredError(NUMBER), [{"x": torch.as_tensor(x), "y": torch.as_tensor(PRICE)}], Context()
+        )
         moved = torch.cat([p.flatten() for p in model.parameters()])
         steps[clip] = moved.detach().numpy()
         assert float(step.signals["gradient_norm"]) > 1e5  # the norm before clipping is what is shown

@@ -88,9 +88,10 @@ class Predictor:
         `rows` is a frame (Polars, pandas, Arrow), a file, a dictionary of columns or a list of dictionaries.
         Columns may come in any order and with others among them; a missing one is an error that names it.
         """
+        from danlu.data.schema import conform
         from danlu.data.sources import read
 
-        frame = rows if _is_polars(rows) else read(rows).frame
+        frame, _ = conform(read(rows).frame, self.schema)
         return self.as_frame(self.predict_frame(frame))
 
     def predict_frame(self, frame: pl.DataFrame) -> Prediction:
@@ -100,7 +101,10 @@ class Predictor:
         if len(pieces) == 1:
             return pieces[0]
         names = ("values", "lower", "upper", "probabilities", "codes")
-        joined = {n: None if getattr(pieces[0], n) is None else np.concatenate([getattr(p, n) for p in pieces]) for n in names}
+        joined = {
+            n: None if getattr(pieces[0], n) is None else np.concatenate([getattr(p, n) for p in pieces])
+            for n in names
+        }
         return Prediction(self.task, **joined)
 
     def answers(self, frame: pl.DataFrame) -> np.ndarray:
@@ -122,14 +126,24 @@ class Predictor:
         """The prediction that follows from the members' mean."""
         if not np.isfinite(raw).all():
             row = int(np.flatnonzero(~np.isfinite(raw.reshape(len(raw), -1)).all(axis=1))[0]) + 1
-            raise DataError(f"The model gives no finite answer for row {row}; is a value there far outside what it was trained on?")
+            raise DataError(
+                f"The model gives no finite answer for row {row}; is a value there far outside what it was trained on?"
+            )
         if self.task.kind == "regression":
-            low, high = (None, None) if self.interval is None or not self.interval.is_finite else self.interval.apply(raw)
+            low, high = (
+                (None, None)
+                if self.interval is None or not self.interval.is_finite
+                else self.interval.apply(raw)
+            )
             return Prediction(self.task, values=raw, lower=low, upper=high)
         probabilities = raw if self.calibrator is None else self.calibrator.apply(raw)
-        return Prediction(self.task, probabilities=probabilities, codes=decide(self.task, probabilities, self.threshold))
+        return Prediction(
+            self.task, probabilities=probabilities, codes=decide(self.task, probabilities, self.threshold)
+        )
 
-    def as_frame(self, prediction: Prediction, *, probabilities: bool = True, interval: bool = False) -> pl.DataFrame:
+    def as_frame(
+        self, prediction: Prediction, *, probabilities: bool = True, interval: bool = False
+    ) -> pl.DataFrame:
         """The prediction as named columns."""
         import polars as pl
 
@@ -160,7 +174,3 @@ def blend(answers: list[np.ndarray], weights: list[float]) -> np.ndarray:
     for other, weight in zip(answers[1:], weights[1:], strict=True):
         mean = mean + other * (weight / total)
     return mean
-
-
-def _is_polars(rows: Any) -> bool:
-    return type(rows).__module__.startswith("polars") and type(rows).__name__ == "DataFrame"

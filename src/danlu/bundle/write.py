@@ -15,7 +15,7 @@ from danlu.bundle.read import check_members, predictor_of, read_whole
 from danlu.bundle.states import take_apart
 from danlu.bundle.strict_json import dump
 from danlu.bundle.tensors import write_tensors
-from danlu.core.errors import BundleError
+from danlu.core.errors import BundleError, UserError
 from danlu.core.files import plain, write_stream
 from danlu.recipe.settings import to_plain
 
@@ -35,7 +35,6 @@ def save(predictor: Predictor, path: str | Path, *, check_rows: pl.DataFrame | N
     refuses, `BundleError` where the file would answer otherwise; then nothing is left behind, and an older
     file stays as it was.
     """
-    contents = _contents(predictor)
     digest = ""
 
     def write(file: BinaryIO) -> None:
@@ -44,7 +43,13 @@ def save(predictor: Predictor, path: str | Path, *, check_rows: pl.DataFrame | N
         file.flush()
         digest = _check_copy(file, predictor, check_rows)
 
-    write_stream(path, write)
+    try:
+        contents = _contents(predictor)
+        write_stream(path, write)
+    except ValueError as error:
+        if isinstance(error, UserError) and not isinstance(error, BundleError):
+            raise
+        raise BundleError(f"The model was not saved: {error}") from error
     return digest
 
 
@@ -119,25 +124,21 @@ def _compare(ours: Prediction, theirs: Prediction) -> None:
     """Refuse a copy that answers otherwise."""
     for name in ("values", "probabilities", "lower", "upper"):
         mine, other = getattr(ours, name), getattr(theirs, name)
-        if (mine is None) != (other is None):
-            raise BundleError(f"The model was not saved: read back, it has other {name}. {_REPORT}")
+        if (mine is None) != (other is None) or (mine is not None and mine.shape != other.shape):
+            raise BundleError(f"read back, its {name} have another shape. {_REPORT}")
         if mine is not None:
             _compare_arrays(name, mine, other)
     if np.array_equal(ours.main, theirs.main) and not np.array_equal(ours.labels(), theirs.labels()):
-        raise BundleError(f"The model was not saved: read back, it decides for other classes. {_REPORT}")
+        raise BundleError(f"read back, it decides for other classes. {_REPORT}")
 
 
 def _compare_arrays(name: str, mine: np.ndarray, other: np.ndarray) -> None:
-    if mine.shape != other.shape:
-        raise BundleError(f"The model was not saved: read back, its {name} have another shape. {_REPORT}")
     scale = float(np.abs(mine[np.isfinite(mine)]).max(initial=0.0))  # values near zero are compared with it
     close = np.isclose(other, mine, rtol=TOLERANCE, atol=1e-9 * scale).reshape(len(mine), -1).all(axis=1)
     if not close.all():
         row = int(np.argmin(close))
-        raise BundleError(
-            f"The model was not saved: read back, its {name} in row {row + 1} are {other[row]} and no longer "
-            f"{mine[row]}. {_REPORT}"
-        )
+        was, now = mine[row], other[row]
+        raise BundleError(f"read back, its {name} in row {row + 1} are {now} and no longer {was}. {_REPORT}")
 
 
 _REPORT = "Please report this as a bug of danlu, with the recipe of the run."

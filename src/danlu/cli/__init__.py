@@ -1,4 +1,4 @@
-"""The command: one file a verb; this one reads the verb, hands over, and turns errors into one clear paragraph."""
+"""The command: one file a verb; this one reads the verb and turns errors into one clear paragraph."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ VERBS = {
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one paragraph that says what to do."""
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_args(  # pyright: ignore[reportIncompatibleMethodOverride]  (typed by overloads there)
+        self, args: Any = None, namespace: Any = None
+    ) -> Any:
         """As argparse does it, but an unknown option is answered with the closest one that there is."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -55,7 +57,9 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
     def check(word: str) -> str:
         if word not in choices:
-            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(choices)}.{closest(word, choices)}")
+            raise argparse.ArgumentTypeError(
+                f"{word!r} is none of {', '.join(choices)}.{closest(word, choices)}"
+            )
         return word
 
     return check
@@ -95,10 +99,14 @@ def _answer(given: list[str], started: float) -> int:
         print(f"danlu {__version__}")
         return 0
     if verb not in VERBS:
-        complain(f"There is no verb {verb!r}.{closest(verb, VERBS)} Known: {', '.join(VERBS)}. See: danlu --help")
+        complain(
+            f"There is no verb {verb!r}.{closest(verb, VERBS)} Known: {', '.join(VERBS)}. See: danlu --help"
+        )
         return 2
     module = importlib.import_module(f"danlu.cli.{verb}")
-    parser = Parser(prog=f"danlu {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog=f"danlu {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     module.add_arguments(parser)
     options = parser.parse_args(given[1:])
     options.started = started
@@ -108,7 +116,10 @@ def _answer(given: list[str], started: float) -> int:
 def complain(text: str) -> None:
     """One paragraph on the error stream."""
     width = min(max(_width() - 2, 40), 110)
-    paragraphs = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()]
+    paragraphs = [
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    ]
     print("danlu: " + "\n".join(paragraphs), file=sys.stderr, flush=True)
 
 

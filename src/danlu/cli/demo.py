@@ -1,6 +1,6 @@
-"""The main job on built-in data: ten houses, then breast cancer; a report and a model of each.
+"""The main job on built-in data: breast cancer, then ten houses; a report and a model of each.
 
-  danlu demo
+danlu demo
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from danlu.run.run import train_recipe
     from danlu.watch.progress import Progress
 
-    jobs = [("danlu/houses", "price", "5s"), ("sklearn/breast_cancer", "target", "20s")]
+    jobs = [("sklearn/breast_cancer", "target", "30s"), ("danlu/houses", "price", "10s")]
     for number, (data, target, budget) in enumerate(jobs):
         command = f"danlu train {data} --target {target} --budget {budget}"
         print(f"{'' if number == 0 else chr(10)}$ {command}", flush=True)

@@ -1,7 +1,7 @@
 """Show what a data file or a model holds.
 
-  danlu inspect houses.csv
-  danlu inspect runs/NAME/model.danlu
+danlu inspect houses.csv
+danlu inspect runs/NAME/model.danlu
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from danlu.core.files import dump_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("what", help="a data file, a built-in set, a model.danlu, or a run's name")
-    parser.add_argument("--target", help="for data: also what danlu would predict and what it notices about it")
+    parser.add_argument(
+        "--target", help="for data: also what danlu would predict and what it notices about it"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

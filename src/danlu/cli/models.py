@@ -1,7 +1,7 @@
 """The catalogue of models: what each is for, its source, and its settings.
 
-  danlu models            all of them
-  danlu models boosting   the settings of one
+danlu models            all of them
+danlu models boosting   the settings of one
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ def run(options: argparse.Namespace) -> int:
 
     chosen = [lookup("model", options.name)] if options.name else list(entries("model").values())
     if options.json:
-        print(dump_json([vars(entry) | {"settings": [vars(field) for field in entry.settings]} for entry in chosen]))
+        print(
+            dump_json(
+                [vars(entry) | {"settings": [vars(field) for field in entry.settings]} for entry in chosen]
+            )
+        )
         return 0
     for entry in chosen:
         tasks = ", ".join(entry.tasks)
@@ -32,6 +36,13 @@ def run(options: argparse.Namespace) -> int:
         if entry.source:
             print(f"    {entry.source}")
         for field in entry.settings if options.name else ():
-            print(textwrap.fill(f"{field.name} = {field.default!r}  ({field.type})", 100, initial_indent="  ", subsequent_indent="      "))
+            print(
+                textwrap.fill(
+                    f"{field.name} = {field.default!r}  ({field.type})",
+                    100,
+                    initial_indent="  ",
+                    subsequent_indent="      ",
+                )
+            )
             print(textwrap.fill(field.doc, 100, initial_indent="      ", subsequent_indent="      "))
     return 0

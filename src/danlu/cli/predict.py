@@ -1,6 +1,6 @@
 """Answer for new rows with a trained model; files larger than memory go through piece by piece.
 
-  danlu predict runs/NAME/model.danlu new.csv --out answers.csv
+danlu predict runs/NAME/model.danlu new.csv --out answers.csv
 """
 
 from __future__ import annotations
@@ -14,11 +14,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", help="a model.danlu, or a run's name or folder")
     parser.add_argument("data", help="rows to answer for, as for danlu train")
-    parser.add_argument("--out", metavar="FILE", help="where to write (.csv, .parquet, .jsonl, .arrow); default: CSV on standard output")
-    parser.add_argument("--keep", action="append", default=[], metavar="COLUMN", help="copy a column of the data, such as an identifier; may be repeated")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where to write (.csv, .parquet, .jsonl, .arrow); default: CSV on standard output",
+    )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="copy a column of the data, such as an identifier; may be repeated",
+    )
     parser.add_argument("--no-probabilities", action="store_true", help="only the predicted class")
     parser.add_argument("--interval", action="store_true", help="the prediction interval of a regression too")
-    parser.add_argument("--residuals", action="store_true", help="observed minus predicted too, where the data hold the target")
+    parser.add_argument(
+        "--residuals",
+        action="store_true",
+        help="observed minus predicted too, where the data hold the target",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Write a run's report again from its record, and say where it is.
 
-  danlu report NAME
+danlu report NAME
 """
 
 from __future__ import annotations

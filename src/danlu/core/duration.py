@@ -52,7 +52,7 @@ def parse_duration(text: str | Duration) -> Duration:
 
 def parse_seconds(text: str | float | Duration) -> float:
     """Read a length of wall time; a bare number is seconds."""
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
+    if isinstance(text, (int, float)):
         text = f"{text:g}s"
     elif isinstance(text, str) and re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*", text):
         text = f"{text}s"

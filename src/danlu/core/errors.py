@@ -1,12 +1,13 @@
 """The errors that danlu raises on purpose, and how a wrong name finds the closest right one.
 
-    DanluError
-    ├── UserError (also ValueError)     something the person can mend; the command exits with status 2
-    │   ├── DataError                   the data cannot be read or used as asked
-    │   ├── RecipeError                 a setting is unknown, wrong or contradicts another
-    │   ├── BundleError                 a model file is damaged, hostile or too new
-    │   └── MissingExtra (ImportError)  an optional package is not installed
-    └── Interrupted                     the run was asked to stop before anything could be saved
+DanluError
+├── UserError (also ValueError)     something the person can mend; the command exits with status 2
+│   ├── DataError                   the data cannot be read or used as asked
+│   ├── RecipeError                 a setting is unknown, wrong or contradicts another
+│   ├── BundleError                 a model file is damaged, hostile or too new
+│   └── MissingExtra (ImportError)  an optional package is not installed
+├── OutOfTime                       a fit could not be finished before its deadline
+└── Interrupted                     the run was asked to stop before anything could be saved
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ class MissingExtra(UserError, ImportError):
     """An optional package is not installed; the message says which command installs it."""
 
     def __init__(self, package: str, extra: str, *, purpose: str) -> None:
-        super().__init__(f'{purpose} needs the package {package}. Install it with: pip install "danlu[{extra}]"')
+        super().__init__(
+            f'{purpose} needs the package {package}. Install it with: pip install "danlu[{extra}]"'
+        )
+
+
+class OutOfTime(DanluError):
+    """A fit could not be finished before its deadline."""
 
 
 class Interrupted(DanluError):

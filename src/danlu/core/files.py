@@ -7,16 +7,16 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from danlu.core.errors import UserError
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Generator[None]:
     """Turn the operating system's errors on writing `path` into sentences that say what to do."""
     try:
         yield
@@ -63,9 +63,9 @@ def dump_json(value: Any, *, indent: int | None = 2) -> str:
 def plain(value: Any) -> Any:
     """`value` in JSON's own types: dict, list, str, int, float, bool, None."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in cast(dict[Any, Any], value).items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
+        return [plain(item) for item in cast(Iterable[Any], value)]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, float):

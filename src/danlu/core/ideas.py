@@ -153,7 +153,9 @@ class Update(Protocol):
     chunk: int
     """Batches that one call takes."""
 
-    def __call__(self, model: Any, objective: Objective, batches: Sequence[Batch], context: Context) -> Step: ...
+    def __call__(
+        self, model: Any, objective: Objective, batches: Sequence[Batch], context: Context
+    ) -> Step: ...
 
     def evaluating(self, model: Any) -> AbstractContextManager[None]:
         """Within it the model is ready to be scored: evaluation mode, averaged weights where there are any."""

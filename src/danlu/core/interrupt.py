@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,7 +18,7 @@ class Interrupts:
         self._breaks_in = False
 
     @contextmanager
-    def listening(self) -> Iterator[Interrupts]:
+    def listening(self) -> Generator[Interrupts]:
         """Take over SIGINT for a while; outside the main thread, where Python has no signals, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -30,7 +30,7 @@ class Interrupts:
             signal.signal(signal.SIGINT, before)
 
     @contextmanager
-    def breakable(self) -> Iterator[None]:
+    def breakable(self) -> Generator[None]:
         """Within it the first Ctrl-C raises KeyboardInterrupt and is swallowed at the end: the code after it runs."""
         self._breaks_in = not self.asked
         try:

@@ -11,7 +11,9 @@ from typing import Any
 from danlu.core.duration import Duration
 from danlu.core.ideas import Context, Data, Event, Objective, Position, Step, Update, Watcher
 
-REPORT_SECONDS = 0.1  # watchers see a step at most this often, so that reading numbers off a device costs nothing
+REPORT_SECONDS = (
+    0.1  # watchers see a step at most this often, so that reading numbers off a device costs nothing
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ def fit(
         reason = why_stop(step, context, until, seconds)
         if reason or seconds - reported >= REPORT_SECONDS:
             reported = seconds
-            tell(watchers, Event("step", context.position, seconds, losses=host(step.losses), signals=host(step.signals)))
+            tell(
+                watchers,
+                Event(
+                    "step", context.position, seconds, losses=host(step.losses), signals=host(step.signals)
+                ),
+            )
         if validate is not None and (reason or crossed(before, context.position, validate_every)):
             with update.evaluating(model):
                 metrics = dict(validate())

@@ -53,7 +53,8 @@ def processor_features() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return platform.processor() or platform.machine()
-    flags = next((line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))), [])
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    flags = lines[0].partition(":")[2].split() if lines else []
     known = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
     return " ".join(name for name in known if name in flags) or platform.machine()
 
@@ -70,11 +71,15 @@ def memory_available() -> int:
 
 
 def peak_memory() -> int:
-    """Largest memory that this process has held, in bytes."""
-    import resource
+    """Largest memory that this process has held, in bytes; what a parent held before a fork does not count."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024
+    except (OSError, StopIteration):
+        import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _container_limit() -> int | None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from danlu.core.ideas import Batch, Item, Position, State
-from danlu.core.scores import dense
 from danlu.core.seeds import generator
 
 
@@ -35,8 +34,8 @@ class WholeTable:
 class ShuffledRows:
     """Mini-batches of rows, shuffled anew each epoch; the last batch of an epoch may be smaller.
 
-    Arrays are indexed whole (NumPy, torch or CSR); CSR rows are spread out batch by batch. With several ranks each
-    global batch is dealt out row by row, so that the global order does not depend on their number.
+    Arrays are indexed whole: NumPy, torch, or anything that gives rows for an array of positions. With several
+    ranks each global batch is dealt out row by row, so that the global order does not depend on their number.
     """
 
     def __init__(self, batch: Batch, *, batch_size: int, seed: int) -> None:
@@ -52,7 +51,7 @@ class ShuffledRows:
                 index = np.ascontiguousarray(order[row : row + self._batch_size][rank::ranks])
                 row, step = row + self._batch_size, step + 1
                 ends = row >= self._num_rows
-                batch = {name: dense(value[index]) for name, value in self._batch.items()}
+                batch = {name: value[index] for name, value in self._batch.items()}
                 yield Item(batch, Position(epoch + 1, 0, step) if ends else Position(epoch, row, step))
             epoch, row = epoch + 1, 0
 

@@ -16,7 +16,7 @@ CELLS = 4_000_000  # of one block
 
 
 def blocks(frame: pl.DataFrame, columns: Sequence[Column]) -> Iterator[tuple[list[Column], np.ndarray]]:
-    """Columns and their values, (k, n): first those with a value in every row, then those with NaN for missing ones.
+    """Columns with their values, (k, n): first those without gaps, then those with NaN for missing values.
 
     Numbers are as they are, other values the rank of the value among the different ones.
     """
@@ -28,7 +28,9 @@ def blocks(frame: pl.DataFrame, columns: Sequence[Column]) -> Iterator[tuple[lis
         for start in range(0, len(part), width):
             block = part[start : start + width]
             values = frame.select(
-                (pl.col(column.name) if column.type == "number" else pl.col(column.name).rank("dense")).cast(pl.Float64)
+                (pl.col(column.name) if column.type == "number" else pl.col(column.name).rank("dense")).cast(
+                    pl.Float64
+                )
                 for column in block
             )
             yield block, np.ascontiguousarray(values.to_numpy().T)

@@ -42,7 +42,7 @@ def listing() -> str:
 
 
 def _houses() -> dict[str, Any]:
-    """Ten houses of Portland, Oregon: square feet, bedrooms, US dollars (Andrew Ng's lectures on machine learning)."""
+    """Ten houses of Portland, Oregon: square feet, bedrooms, US dollars (from Andrew Ng's lectures)."""
     return {
         "area": [2104, 1600, 2400, 1416, 3000, 1985, 1534, 1427, 1380, 1494],
         "bedrooms": [3, 3, 3, 2, 4, 4, 3, 3, 3, 3],
@@ -63,7 +63,11 @@ def _flats() -> dict[str, Any]:
 def _gate(rule: Callable[[int, int], int]) -> Callable[[], dict[str, Any]]:
     """The four rows of a logic gate."""
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1)]
-    return lambda: {"x1": [a for a, _ in pairs], "x2": [b for _, b in pairs], "y": [rule(a, b) for a, b in pairs]}
+    return lambda: {
+        "x1": [a for a, _ in pairs],
+        "x2": [b for _, b in pairs],
+        "y": [rule(a, b) for a, b in pairs],
+    }
 
 
 def _xor_points() -> dict[str, Any]:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from danlu.data.dates import find_format, likeliest_format, parse, swapped
+from danlu.data.dates import find_format, likeliest_format, looks_like_date, parse, swapped
 from danlu.data.text_values import YES_NO, as_number, is_yes_no, means_missing
 
 if TYPE_CHECKING:
     import polars as pl
 
 ColumnType = Literal["number", "category", "boolean", "datetime", "text", "identifier", "constant"]
-TYPES: tuple[ColumnType, ...] = ("number", "category", "boolean", "datetime", "text", "identifier", "constant")
+TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 
 NEARLY_ALL = 0.95  # share of different values from which a column counts as all different
 MIN_ROWS = 20  # below this, numbers that ascend and texts that all differ may be so by chance
 NUM_PROBED = 2000  # values that the words of a text are counted in
+FEW = 100  # different texts that are looked at one by one
 # id, user_id, CustomerID, uuid, but not paid or humid
-ID_NAME = re.compile(r"(?:^|[^a-zA-Z])(?:id|ids|uuid|guid|rowid|identifier)$|[a-z0-9](?:Id|ID|UUID|GUID)$|编号$|流水号$", re.ASCII)
-ROW_NAME = re.compile(r"(?:index|idx|row|rownum|row_number|row_nr|no|nr|#|unnamed: \d+|column_1|序号)", re.IGNORECASE)
+ID_NAME = re.compile(
+    r"(?:^|[^a-zA-Z])(?:id|ids|uuid|guid|rowid|identifier)$|[a-z0-9](?:Id|ID|UUID|GUID)$|编号$|流水号$",
+    re.ASCII,
+)
+CHINESE = re.compile(r"[\u3400-\u9fff]")
+ROW_NAME = re.compile(
+    r"(?:index|idx|row|rownum|row_number|row_nr|no|nr|#|unnamed: \d+|column_1|序号)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,11 @@ class Guess:
     """Whether it is an identifier only because it counts the rows."""
 
 
-def guess(column: pl.Series, *, num_unique: int) -> Guess:
-    """The type of a column of plain values with `num_unique` different ones beside null."""
+def guess(column: pl.Series, *, num_unique: int, texts: Sequence[str] | None = None) -> Guess:
+    """The type of a column of plain values with `num_unique` different ones beside null.
+
+    `texts` are the different values of a column of text, where they are no more than `FEW`.
+    """
     import polars as pl
 
     if not num_unique:
@@ -49,7 +60,7 @@ def guess(column: pl.Series, *, num_unique: int) -> Guess:
         return Guess("datetime", "dates")
     if column.dtype.is_numeric():
         return _guess_number(column, num_unique)
-    return _guess_text(column, num_unique)
+    return _guess_text(column, num_unique, texts)
 
 
 def first_misfit(column: pl.Series, wanted: ColumnType) -> int | None:
@@ -57,20 +68,17 @@ def first_misfit(column: pl.Series, wanted: ColumnType) -> int | None:
     import polars as pl
 
     is_text = column.dtype == pl.String
+    is_number, is_truth = column.dtype.is_numeric(), column.dtype == pl.Boolean
     if wanted == "number":
-        good = as_number(column).is_not_null() if is_text else _always(column, column.dtype.is_numeric() or column.dtype == pl.Boolean)
+        good = as_number(column).is_not_null() if is_text else _always(column, is_number or is_truth)
+    elif wanted == "boolean" and is_text:
+        good = column.str.to_lowercase().is_in([*(word for pair in YES_NO for word in pair), "0", "1"])
     elif wanted == "boolean":
-        words = [word for pair in YES_NO for word in pair] + ["0", "1"]
-        if is_text:
-            good = column.str.to_lowercase().is_in(words)
-        else:
-            good = column.is_in([0, 1]) if column.dtype.is_numeric() else _always(column, column.dtype == pl.Boolean)
+        good = ((column == 0) | (column == 1)) if is_number else _always(column, is_truth)
+    elif wanted == "datetime" and is_text:
+        good = parse(column, find_format(column) or likeliest_format(column)).is_not_null()
     elif wanted == "datetime":
-        if is_text:
-            form = find_format(column) or likeliest_format(column)
-            good = parse(column, form).is_not_null()
-        else:
-            good = _always(column, isinstance(column.dtype, pl.Datetime))
+        good = _always(column, isinstance(column.dtype, pl.Datetime))
     else:
         return None
     bad = column.is_not_null() & ~good
@@ -86,57 +94,75 @@ def _guess_number(column: pl.Series, num_unique: int) -> Guess:
     if column.dtype.is_integer() or (named and (column == column.floor()).all()):
         differ = num_unique / (len(column) - column.null_count())
         if named and differ >= NEARLY_ALL:
-            return Guess("identifier", f"whole numbers, {_how_different(differ)}, and the name says that they identify rows")
+            return Guess(
+                "identifier",
+                f"whole numbers, {_how_different(differ)}, and the name says that they identify rows",
+            )
         if named:
-            why = f"whole numbers ({num_unique} different) that name things, as the column's name says, and measure nothing"
+            why = f"whole numbers ({num_unique} different) that name things, as the column's name says"
             return Guess("category", why)
         if differ == 1 and _counts_rows(column):
-            return Guess("identifier", "integers, all different and ascending by one: they count the rows", is_row_number=True)
+            return Guess(
+                "identifier",
+                "integers, all different and ascending by one: they count the rows",
+                is_row_number=True,
+            )
         return Guess("number", f"whole numbers, {num_unique} different")
     return Guess("number", f"numbers, {num_unique} different")
 
 
 def _counts_rows(column: pl.Series) -> bool:
-    """Whether whole numbers rise by one from row to row; years and short tables may do so for other reasons."""
+    """Whether whole numbers rise by one from row to row, other than years or a handful of values."""
     if column.null_count() or not (column.diff().drop_nulls() == 1).all():
         return False
     start = int(column[0])
     if ROW_NAME.fullmatch(column.name):
         return True
-    is_year = 1000 <= start and start + len(column) <= 3000
+    is_year = start >= 1000 and start + len(column) <= 3000
     return len(column) >= MIN_ROWS and not is_year
 
 
-def _guess_text(column: pl.Series, num_unique: int) -> Guess:
-    given = column.drop_nulls()
-    if num_unique == 2 and is_yes_no(given.unique().to_list()):
-        return Guess("boolean", f"{' or '.join(sorted(given.unique().to_list()))}")
-    form = find_format(column)
-    if form is not None:
-        other = swapped(form)
-        doubt = other is not None and parse(given, other).count() == parse(given, form).count()
-        order = "" if other is None else f", the {'month' if form.startswith('%m') else 'day'} first"
-        order += " (it could be the other way round)" if doubt else ""
-        return Guess("datetime", f"dates such as {_short(given[0])}{order}", form)
-    differ, words = num_unique / len(given), _num_words(given.head(NUM_PROBED))
-    what = f"{num_unique} different texts of {words:.0f} words"
+def _guess_text(column: pl.Series, num_unique: int, texts: Sequence[str] | None) -> Guess:
+    if texts is not None and is_yes_no(texts):
+        return Guess("boolean", " or ".join(texts))
+    if texts is None or any(map(looks_like_date, texts)):
+        form = find_format(column)
+        if form is not None:
+            return _dates(column, form)
+    probe = column.drop_nulls().head(NUM_PROBED).to_list() if texts is None else texts
+    words = sum(map(_num_words, probe)) / len(probe)
+    differ = num_unique / (len(column) - column.null_count())
+    what = f"{num_unique} different texts of {words:.0f} words on average"
     if words >= 2 and differ >= 0.5 and num_unique >= MIN_ROWS:
-        return Guess("text", f"{what} on average, {_how_different(differ)}")
-    if (words >= 3 and num_unique >= 1000) or (words >= 5 and num_unique >= 5 and differ >= 0.5) or (words >= 8 and num_unique >= MIN_ROWS):
-        return Guess("text", f"{what} on average")
-    if (differ >= NEARLY_ALL and len(given) >= MIN_ROWS) or (differ >= 0.5 and ID_NAME.search(column.name)):
+        return Guess("text", f"{what}, {_how_different(differ)}")
+    if (words >= 3 and num_unique >= 1000) or (words >= 8 and num_unique >= MIN_ROWS):
+        return Guess("text", what)
+    if words >= 5 and num_unique >= 5 and differ >= 0.5:
+        return Guess("text", what)
+    if (differ >= NEARLY_ALL and num_unique >= MIN_ROWS) or (differ >= 0.5 and ID_NAME.search(column.name)):
         return Guess("identifier", f"short texts, {_how_different(differ)}")
     return Guess("category", f"{num_unique} different texts")
 
 
-def _num_words(given: pl.Series) -> float:
-    """Mean number of words; two Chinese characters count as one."""
-    chinese = given.str.count_matches(r"[\u3400-\u9fff]").cast(float)
-    return float((given.str.count_matches(r"[^\s\u3400-\u9fff]+") + chinese / 2).mean() or 0.0)
+def _dates(column: pl.Series, form: str) -> Guess:
+    other = swapped(form)
+    doubt = other is not None and parse(column, other).count() == parse(column, form).count()
+    order = "" if other is None else f", the {'month' if form.startswith('%m') else 'day'} first"
+    order += " (it could be the other way round)" if doubt else ""
+    example = column.filter(parse(column, form).is_not_null())[0]
+    return Guess("datetime", f"dates such as {_short(example)}{order}", form)
+
+
+def _num_words(text: str) -> float:
+    """Words between blanks; two Chinese characters count as one."""
+    chinese = len(CHINESE.findall(text))
+    return len(CHINESE.sub(" ", text).split()) + chinese / 2 if chinese else len(text.split())
 
 
 def _how_different(share: float) -> str:
-    return "all different" if share == 1 else "nearly all different" if share >= NEARLY_ALL else "mostly different"
+    if share == 1:
+        return "all different"
+    return "nearly all different" if share >= NEARLY_ALL else "mostly different"
 
 
 def _always(column: pl.Series, value: bool) -> pl.Series:

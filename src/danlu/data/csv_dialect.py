@@ -1,11 +1,12 @@
-"""The dialect of a CSV file: separator, quotes and header are found out, and every record is checked for its fields."""
+"""The dialect of a CSV file: separator, quotes and header are found out, every record is checked."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ HEAD = 1 << 20  # bytes that the dialect is judged by
 BLOCK = 1 << 22  # bytes counted at a time
 SEPARATORS = (",", "\t", ";", "|", " ")
 NO_SEPARATOR = "\x1f"  # does not occur in text: the whole line is one field
+END = "\x1e"  # a line behind the last one: when it does not come out by itself, a quote is open
 NUM_RECORDS = 200  # records of the head that the separator is judged by
 
 
@@ -67,7 +69,10 @@ def find_dialect(path: Path, *, extension: str = ".csv", quotes_count: bool = Tr
     quote = None
     if quotes_count:
         quote = "'" if '"' not in head and _wraps_fields(head, "'", separator) else '"'
-    blanks = separator != " " and re.search(f"{re.escape(separator)} +{quote}", head) is not None
+    fields = (cell for record in _records(head, separator, quote, False) for cell in record)
+    blanks = quote is not None and any(
+        cell.lstrip(" ") != cell and cell.lstrip(" ")[:1] == quote for cell in fields
+    )
     header = next(record for record in _records(head, separator, quote, blanks) if record)
     names, unnamed = _check_names([name.strip() for name in header])
     return Dialect(separator, quote, names, unnamed, blanks)
@@ -76,7 +81,8 @@ def find_dialect(path: Path, *, extension: str = ".csv", quotes_count: bool = Tr
 def survey(path: Path, dialect: Dialect) -> Survey:
     """Count the records and their fields in one pass, about as fast as the file can be read.
 
-    Takes quotes to stand in pairs around whole fields, and says so where they do not; `rewrite` is exact and slow.
+    Takes quotes to stand in pairs around whole fields, and says so where they do not; `rewrite` is exact and
+    slow.
     """
     separator, quote = ord(dialect.separator), ord(dialect.quote) if dialect.quote else None
     num_all = num_lines = parity = open_separators = open_length = 0
@@ -91,7 +97,8 @@ def survey(path: Path, dialect: Dialect) -> Survey:
         if is_quote is not None and (parity or is_quote.any()):
             # The running sum may wrap around: only its last bit counts.
             inside = (np.cumsum(is_quote, dtype=np.uint8) + np.uint8(parity)) & 1
-            is_irregular |= _is_irregular(buffer, is_quote, inside, before, (separator, quote, 10, 13))
+            legal = (separator, ord(dialect.quote or "\n"), 10, 13)
+            is_irregular |= _is_irregular(buffer, is_quote, inside, before, legal)
             parity = int(inside[-1])
             is_end &= inside == 0
             is_separator &= inside == 0
@@ -117,17 +124,26 @@ def survey(path: Path, dialect: Dialect) -> Survey:
 def rewrite(path: Path, dialect: Dialect, copy: Path, *, name: str) -> Survey:
     """Write the table to `copy` as plain CSV, record by record, forgiving odd quotes as Python's reader does.
 
-    DataError for the first record with another number of fields than the header: it names the line in the file
-    `name`, how many fields were expected and how many came.
+    DataError for the first record with another number of fields than the header: it names the line in the
+    file `name`, how many fields were expected and how many came.
     """
     expected = len(dialect.names)
     num_records = 0
-    with path.open(encoding="utf-8-sig", newline="") as text, copy.open("w", encoding="utf-8", newline="") as out:
-        reader = csv.reader(text, delimiter=dialect.separator, quotechar=dialect.quote or '"', skipinitialspace=True)
-        writer = csv.writer(out, delimiter=dialect.separator, quotechar=dialect.quote or '"', lineterminator="\n")
-        line = 1
+    with (
+        path.open(encoding="utf-8-sig", newline="") as text,
+        copy.open("w", encoding="utf-8", newline="") as out,
+    ):
+        separator, quote = dialect.separator, dialect.quote or '"'
+        lines = itertools.chain(text, [END])
+        reader = csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=True)
+        writer = csv.writer(out, delimiter=separator, quotechar=quote, lineterminator="\n")
+        line, reason = 1, "it goes on to the end of the file"
         try:
             for record in reader:
+                if record == [END]:
+                    return Survey(num_records)
+                if record and record[-1].endswith(END):
+                    break
                 if record and len(record) != expected:
                     raise _ragged(name, line, reader.line_num, record, dialect, num_records)
                 if record:
@@ -135,15 +151,15 @@ def rewrite(path: Path, dialect: Dialect, copy: Path, *, name: str) -> Survey:
                     num_records += 1
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(
-                f"{name}: the record that begins on line {line} cannot be split into fields ({error}). "
-                f"Most likely a quote ({dialect.quote}) is opened there and never closed."
-            ) from error
-    return Survey(num_records)
+            reason = str(error)
+    raise DataError(
+        f"{name}: the record that begins on line {line} cannot be split into fields: {reason}. "
+        f"Most likely a quote ({dialect.quote}) is opened there and never closed."
+    )
 
 
 def _find_separator(head: str, *, prefer_tab: bool) -> str:
-    """The separator under which most records have as many fields as the header, and then the one with most fields."""
+    """The separator that gives most records as many fields as the header, and then the most fields."""
     best, best_score = NO_SEPARATOR, (0.0, 0)
     for separator in SEPARATORS:
         counts = [len(record) for record in _records(head, separator, '"', separator != " ") if record]
@@ -151,7 +167,7 @@ def _find_separator(head: str, *, prefer_tab: bool) -> str:
         share = share if len(counts) > 1 else 1.0
         if not counts or counts[0] < 2 or (separator == " " and share < 1):
             if separator != " " and len(set(counts[1:])) == 1 and counts[1] > 1 and best == NO_SEPARATOR:
-                best = separator  # every row has fields, only the header has not: an error that names it will follow
+                best = separator  # only the header has none: an error that names it will follow
             continue
         if separator == "\t" and prefer_tab:
             return separator
@@ -169,7 +185,9 @@ def _records(head: str, separator: str, quote: str | None, skip_blanks: bool) ->
     try:
         for _, record in zip(range(NUM_RECORDS), reader, strict=False):
             yield record
-    except csv.Error:  # a field without an end: the records before it must do, and `rewrite` will name the line
+    except (
+        csv.Error
+    ):  # a field without an end: the records before it must do, and `rewrite` will name the line
         return
 
 
@@ -181,9 +199,9 @@ def _wraps_fields(head: str, quote: str, separator: str) -> bool:
 
 
 def _is_irregular(
-    buffer: np.ndarray, is_quote: np.ndarray, inside: np.ndarray, before: int, legal: tuple[int, ...]
+    buffer: np.ndarray, is_quote: np.ndarray, inside: np.ndarray, before: int, legal: Sequence[int]
 ) -> bool:
-    """Whether a quote opens after, or closes before, anything but a separator, a line end or another quote."""
+    """Whether a quote opens after, or closes before, something else than a sign of `legal`."""
     places = np.flatnonzero(is_quote)
     opens = inside[places] == 1
     previous = np.where(places > 0, buffer[places - 1], before)[opens]
@@ -213,7 +231,9 @@ def _check_names(names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
             places.setdefault(name, []).append(index + 1)
     double = {name: where for name, where in places.items() if len(where) > 1}
     if double:
-        shown = "; ".join(f"{name!r} for columns {', '.join(map(str, where))}" for name, where in list(double.items())[:5])
+        shown = "; ".join(
+            f"{name!r} for columns {', '.join(map(str, where))}" for name, where in list(double.items())[:5]
+        )
         more = f"; and {len(double) - 5} names more" if len(double) > 5 else ""
         raise DataError(
             f"The header uses a name more than once: {shown}{more}. Give every column its own name. "
@@ -229,7 +249,9 @@ def _check_names(names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(full), tuple(new for new, old in zip(full, names, strict=True) if not old)
 
 
-def _ragged(name: str, line: int, last_line: int, record: list[str], dialect: Dialect, num_records: int) -> DataError:
+def _ragged(
+    name: str, line: int, last_line: int, record: list[str], dialect: Dialect, num_records: int
+) -> DataError:
     expected, came = len(dialect.names), len(record)
     columns = ", ".join(dialect.names[:5]) + (", ..." if expected > 5 else "")
     sign = {"\t": "tab", " ": "blank", NO_SEPARATOR: "none"}.get(dialect.separator, repr(dialect.separator))
@@ -240,7 +262,9 @@ def _ragged(name: str, line: int, last_line: int, record: list[str], dialect: Di
     elif last_line > line:
         advice = f"A quote ({dialect.quote}) that opens there closes only on line {last_line}, or never."
     else:
-        advice = "An empty value needs its separator too; if it is the last line, the file may have been cut off."
+        advice = (
+            "An empty value needs its separator too; if it is the last line, the file may have been cut off."
+        )
     return DataError(
         f"{name}: line {line} has {came} {'field' if came == 1 else 'fields'}, but the header has {expected} "
         f"({columns}; separator {sign}). {advice}"

@@ -25,7 +25,7 @@ BYTES_PER_CELL = 16  # what Polars takes for a text beside its characters
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[Table]:
-    """The CSV file as a table whose cells are all text, null where empty; DataError names the line that is wrong."""
+    """The CSV file as a table whose cells are all text, null where empty; errors name the line."""
     with ExitStack() as stack:
         text = stack.enter_context(as_utf8(path))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="danlu-")))
@@ -38,20 +38,15 @@ def open_csv(path: Path) -> Iterator[Table]:
         if num_rows < 1:
             columns = ", ".join(dialect.names[:5]) + (", ..." if len(dialect.names) > 5 else "")
             raise DataError(
-                f"{path.name} has a header ({columns}) but no rows. Add rows below it; if the first line is data "
-                "already, put a line with the column names above it."
+                f"{path.name} has a header ({columns}) but no rows. Add rows below it; if the first line "
+                "is data already, put a line with the column names above it."
             )
         if len(counted.blank_records):
-            notes.append(
-                Finding(
-                    "blank_lines",
-                    "info",
-                    f"{len(counted.blank_records)} blank lines were passed over; rows are counted without them.",
-                    {"num_lines": len(counted.blank_records)},
-                )
-            )
+            num_lines = len(counted.blank_records)
+            message = f"Blank lines were passed over ({num_lines}); rows are counted without them."
+            notes.append(Finding("blank_lines", "info", message, {"num_lines": num_lines}))
         if dialect.unnamed:
-            message = f"The header has no name for {_listed(dialect.unnamed)}: danlu named them by their place."
+            message = f"The header has no name for some columns; by their place: {_listed(dialect.unnamed)}."
             notes.append(Finding("unnamed_columns", "info", message, columns=dialect.unnamed))
         yield Table(
             batches=lambda rows: resize(_batches(place, dialect, counted, path.name), rows),
@@ -62,11 +57,15 @@ def open_csv(path: Path) -> Iterator[Table]:
         )
 
 
-def _settle(place: Path, dialect: Dialect, copy: Path, name: str) -> tuple[Path, Dialect, Survey, list[Finding]]:
-    """The file to read and how, after looking at every byte: as it is, with quotes as plain signs, or rewritten."""
+def _settle(
+    place: Path, dialect: Dialect, copy: Path, name: str
+) -> tuple[Path, Dialect, Survey, list[Finding]]:
+    """The file to read, and how: as it is, with quotes as plain signs, or rewritten."""
     counted = survey(place, dialect)
     is_odd = counted.is_ragged or counted.is_irregular or dialect.has_blanks_before_quotes
-    if not is_odd and not (counted.spans_lines and len(dialect.names) > 1):
+    # Tables with tabs seldom quote anything: there, quotes that join lines are most likely signs in a text.
+    is_doubtful = counted.spans_lines and dialect.separator == "\t"
+    if not is_odd and not is_doubtful:
         return place, dialect, counted, []
     failure: DataError | None = None
     if is_odd:
@@ -74,19 +73,20 @@ def _settle(place: Path, dialect: Dialect, copy: Path, name: str) -> tuple[Path,
             counted = rewrite(place, dialect, copy, name=name)
         except DataError as error:
             failure = error
-    # Where every line has all its fields without quotes, quotes that join lines are stray signs in a text.
+    # Quotes are plain signs where every line then has all its fields, and lines are joined otherwise.
     plain_dialect = find_dialect(place, quotes_count=False)
     plain = survey(place, plain_dialect)
-    if len(plain_dialect.names) > 1 and not plain.is_ragged and (failure or plain.num_records != counted.num_records):
-        note = Finding(
-            "stray_quotes",
-            "info",
-            "Quotes in the file do not stand in pairs around values: they were read as plain characters.",
+    joins_lines = failure is not None or plain.num_records != counted.num_records
+    if len(plain_dialect.names) > 1 and not plain.is_ragged and joins_lines:
+        message = (
+            "Quotes in the file do not stand in pairs around values: they were read as plain characters."
         )
-        return place, plain_dialect, plain, [note]
-    if failure:
+        return place, plain_dialect, plain, [Finding("stray_quotes", "info", message)]
+    if failure is not None:
         raise failure
-    return (copy, replace(dialect, has_blanks_before_quotes=False), counted, []) if is_odd else (place, dialect, counted, [])
+    if not is_odd:
+        return place, dialect, counted, []
+    return copy, replace(dialect, has_blanks_before_quotes=False), counted, []
 
 
 def _batches(place: Path, dialect: Dialect, counted: Survey, name: str) -> Iterator[pl.DataFrame]:
@@ -115,8 +115,9 @@ def _batches(place: Path, dialect: Dialect, counted: Survey, name: str) -> Itera
         raise DataError(f"{name} cannot be read as CSV: {str(error).splitlines()[0]}.") from error
     if num_rows != counted.num_records - 1:
         raise DataError(
-            f"{name} cannot be split into rows without doubt: {counted.num_records - 1} were counted, {num_rows} read. "
-            "Most likely a quote is never closed. Save it again from the program that made it."
+            f"{name} cannot be split into rows without doubt: {counted.num_records - 1} were counted, "
+            f"{num_rows} read. Most likely a quote is never closed. Save it again from the program that "
+            "made it."
         )
 
 

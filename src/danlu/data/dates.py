@@ -11,11 +11,21 @@ if TYPE_CHECKING:
     import polars as pl
 
 DAYS = (
-    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%m/%d/%y",
-    "%d/%m/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y",
-    "%Y年%m月%d日",
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y",
+    "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y",
+    "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%Y年%m月%d日",
 )  # fmt: skip
-TIMES = ("", " %H:%M", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", "T%H:%M:%S%.f%#z", " %H:%M:%S%.f%#z")
+TIMES = (
+    "",
+    " %H:%M",
+    " %H:%M:%S%.f",
+    "T%H:%M",
+    "T%H:%M:%S%.f",
+    " %I:%M %p",
+    " %I:%M:%S %p",
+    "T%H:%M:%S%.f%#z",
+    " %H:%M:%S%.f%#z",
+)
 FORMATS = (*(day + time for time in TIMES for day in DAYS), "%Y-%m", "%Y/%m", "%Y年%m月", "%b %Y", "%B %Y")
 NEARLY_ALL = 0.98  # share of values that must be dates
 NUM_PROBED = 100  # values that the formats are tried on first
@@ -24,20 +34,26 @@ NUM_PROBED = 100  # values that the formats are tried on first
 def find_format(text: pl.Series) -> str | None:
     """The format that nearly all values have (words for missing aside), or None where they are no dates.
 
-    Where day and month could be swapped, the order that makes the dates rise or fall is taken, else the month first.
+    Where day and month could be swapped, the order that makes the dates rise or fall is taken, else the month
+    first.
     """
     given = text.drop_nulls()
     given = given.filter(~means_missing(given))
     probe = given.gather_every(max(len(given) // NUM_PROBED, 1)).head(NUM_PROBED)
-    if not len(given) or not probe.str.contains(r"\d.*\D|\D.*\d").all():
-        return None
     shapes = {_shape(value) for value in probe.to_list()}
+    if not shapes & _ALL_SHAPES:
+        return None
     likely = [form for form in FORMATS if shapes & _shapes(form)]
     fitting = [form for form in likely if _share(probe, form) >= NEARLY_ALL]
     fitting = [form for form in fitting if _share(given, form) >= NEARLY_ALL]
     if len(fitting) > 1:  # of two readings of the same text, the one that is in order
         fitting = [form for form in fitting if _is_in_order(parse(given, form))] or fitting
     return fitting[0] if fitting else None
+
+
+def looks_like_date(text: str) -> bool:
+    """Whether a text has the shape of some date, whatever its digits."""
+    return _shape(text) in _ALL_SHAPES
 
 
 def likeliest_format(text: pl.Series) -> str:
@@ -71,7 +87,7 @@ def _shape(text: str) -> str:
 
 
 def _shapes(form: str) -> set[str]:
-    """The shapes that dates of a format can have; a fraction of a second may be absent, and a zone may be Z."""
+    """The shapes that dates of a format can have: a fraction of a second may be absent, a zone may be Z."""
     plain = {re.sub(r"%[bBp]", "a", re.sub(r"%[YymdHMSI]", "0", form)).replace("T", "a")}
     for mark, forms in (("%.f", ("", ".0")), ("%#z", ("a", "+0:0", "-0:0", "+0", "-0"))):
         plain = {shape.replace(mark, one) for shape in plain for one in forms}
@@ -83,4 +99,10 @@ def _is_in_order(moments: pl.Series) -> bool:
 
 
 def _share(text: pl.Series, form: str) -> float:
-    return parse(text, form).count() / len(text)
+    good = parse(text, form).is_not_null()
+    if "%y" in form:  # 1.2.3 is no date
+        good &= text.str.contains(r"\D\d\d(?:\D|$)")
+    return float(good.sum()) / len(text)
+
+
+_ALL_SHAPES = frozenset(shape for form in FORMATS for shape in _shapes(form))

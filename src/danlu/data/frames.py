@@ -18,7 +18,7 @@ FORMATS = "a polars, pandas or Arrow table, a dict of lists, or a list of dicts"
 
 
 def from_memory(table: Any) -> tuple[pl.DataFrame, str]:
-    """The table as a Polars frame, and what it was: polars, pandas, arrow, dict or rows. DataError for anything else."""
+    """The table as a Polars frame, and what it was: polars, pandas, arrow, dict or rows; else a DataError."""
     import polars as pl
 
     if isinstance(table, pl.DataFrame):
@@ -41,10 +41,10 @@ def from_memory(table: Any) -> tuple[pl.DataFrame, str]:
 
 
 def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
-    """`frame` with the few types that danlu knows: Int64, Float64, Boolean, String, Datetime; NaN becomes null.
+    """`frame` with the types that danlu knows: Int64, Float64, Boolean, String, Datetime; NaN becomes null.
 
-    Columns of lists, objects and bytes are left out, which a finding says. Times with a zone are turned to UTC,
-    durations and times of day into seconds.
+    Columns of lists, objects and bytes are left out, which a finding says. Times with a zone are turned to
+    UTC, durations and times of day into seconds.
     """
     import polars as pl
 
@@ -55,14 +55,17 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
         if dtype in (pl.Float32, pl.Float64) or dtype.is_decimal():
             columns.append(column.cast(pl.Float64).fill_nan(None))
         elif dtype.is_integer():
-            fits = dtype not in (pl.UInt64, pl.Int128) or bool(frame[name].is_between(-(2**63), 2**63 - 1).all())
+            values = frame[name]
+            fits = values.cast(pl.Int64, strict=False).null_count() == values.null_count()
             columns.append(column.cast(pl.Int64 if fits else pl.String))
         elif dtype in (pl.Categorical, pl.Enum, pl.Null):
             columns.append(column.cast(pl.String))
         elif dtype == pl.Date:
             columns.append(column.cast(pl.Datetime("us")))
         elif isinstance(dtype, pl.Datetime):
-            moment = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+            moment = (
+                column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+            )
             columns.append(moment.dt.cast_time_unit("us"))
         elif isinstance(dtype, pl.Duration):
             columns.append(column.dt.total_microseconds() / 1e6)
@@ -80,7 +83,7 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
 
 
 def fingerprint(frame: pl.DataFrame) -> str:
-    """SHA-256 over names, types and values of a frame of plain columns; the same on every machine and version."""
+    """SHA-256 over names, types and values of a frame of plain columns; the same on every machine."""
     import polars as pl
 
     digest = hashlib.sha256()
@@ -115,7 +118,7 @@ def _from_pandas(table: Any) -> pl.DataFrame:
             pairs = zip(column.tolist(), column.isna().tolist(), strict=True)
             columns.append(_series(name, [None if is_missing else value for value, is_missing in pairs]))
         else:
-            columns.append(pl.from_pandas(column).alias(name))
+            columns.append(pl.Series(pl.from_pandas(column)).alias(name))
     return pl.DataFrame(columns)
 
 
@@ -126,8 +129,12 @@ def _from_lists(table: Mapping[Any, Any]) -> pl.DataFrame:
     for key, values in table.items():
         name = str(key)
         if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-            raise DataError(f"Column {name!r} should be a list of values, got {type(values).__name__}. Give {FORMATS}.")
-        columns.append(_series(name, list(values)) if isinstance(values, (list, tuple)) else pl.Series(name, values))
+            raise DataError(
+                f"Column {name!r} should be a list of values, got {type(values).__name__}. Give {FORMATS}."
+            )
+        columns.append(
+            _series(name, list(values)) if isinstance(values, (list, tuple)) else pl.Series(name, values)
+        )
         if len(columns[-1]) != len(columns[0]):
             raise DataError(
                 f"All columns need the same number of values: {columns[0].name!r} has {len(columns[0])}, "
@@ -143,7 +150,9 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1 or all(issubclass(kind, Real) and kind is not bool for kind in kinds):
-        with suppress(TypeError, OverflowError, pl.exceptions.PolarsError):  # such as whole numbers beyond 64 bits
+        with suppress(
+            TypeError, OverflowError, pl.exceptions.PolarsError
+        ):  # such as whole numbers beyond 64 bits
             return pl.Series(name, values, strict=False)
     return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
 
@@ -152,4 +161,6 @@ def _refuse_double(names: Sequence[str]) -> None:
     double = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if double:
         listed = ", ".join(map(repr, double[:5]))
-        raise DataError(f"The table uses a column name more than once: {listed}. Give every column its own name.")
+        raise DataError(
+            f"The table uses a column name more than once: {listed}. Give every column its own name."
+        )

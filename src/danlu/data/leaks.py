@@ -24,33 +24,45 @@ MIN_ROWS = 20  # fewer may agree by chance
 MAX_ERROR = 0.005  # share of rows that a leak may get wrong
 MIN_SKILL = 0.985  # share of the baseline's errors that a leak must avoid
 MIN_R2 = 0.995
+EXACT = 1e-9  # a straight line this close to all points is a copy in another unit
 NEXT_SKILL = 0.9  # a number stands out as a leak only where no other column comes near it
 FEW_VALUES = 20  # a number with no more different values is taken as codes
-ROWS_PER_VALUE = 20  # a number with so many rows for each value is taken by its values, else by its neighbours
+ROWS_PER_VALUE = (
+    20  # a number with so many rows for each value is taken by its values, else by its neighbours
+)
 MAX_CELLS = 10_000_000  # of a table of values times classes
 
 Doubt = Literal["none", "some", "much"]
 
 
-def find_leaks(frame: pl.DataFrame, schema: Schema, task: Task, *, keep: Collection[str] = ()) -> list[Finding]:
+def find_leaks(
+    frame: pl.DataFrame, schema: Schema, task: Task, *, keep: Collection[str] = ()
+) -> list[Finding]:
     """Findings about features of `frame` that alone predict the target, the surest first.
 
-    `leak` (a problem; `leaks` names them, to be left out): the column repeats the target, or predicts all but 0.5 % of
-    the rows where guessing is far worse. `possible_leak` (a warning; it is used): the same where it is in `keep`, or
-    where leaving it out would leave too little to tell a leak from an easy task. Skill is measured on rows that were
-    left out (each row is predicted from the others with the same value, or from its neighbours), so that identifiers
-    and rare categories gain nothing by having many values.
+    `leak` (a problem; `leaks` names them, to be left out): the column repeats the target, or predicts all but
+    0.5 % of the rows where guessing is far worse. `possible_leak` (a warning; it is used): the same where it
+    is in `keep`, or where leaving it out would leave too little to tell a leak from an easy task. Skill is
+    measured on rows that were left out (each row is predicted from the others with the same value, or from
+    its neighbours), so that identifiers and rare categories gain nothing by having many values.
     """
     target = schema.target
     features = [column for column in schema.features if column.type in ("number", "category", "boolean")]
     if target is None or len(schema.features) < 2 or frame.height < MIN_ROWS:
         return []
+    if any(column.type == "number" and column.num_unique > FEW_VALUES for column in features):
+        # A row that is there twice would tell its own target. Where all values are codes, equal rows are honest.
+        frame = frame.filter(
+            frame.select(column.name for column in features).hash_rows(seed=0).is_first_distinct()
+        )
     if frame.height > MAX_ROWS:
         frame = frame.gather_every(frame.height // MAX_ROWS + 1)
     known, y = target_values(frame[target.name], task)
     if len(known) < MIN_ROWS:
         return []
-    order = generator(0, "leaks").permutation(len(known))  # neighbours with equal values shall be so by chance
+    order = generator(0, "leaks").permutation(
+        len(known)
+    )  # neighbours with equal values shall be so by chance
     frame, y = frame[known[order]], y[order]
     measure = _class_skills if task.is_classification else _number_skills
     skills = list(measure(frame, features, y, task))
@@ -59,7 +71,9 @@ def find_leaks(frame: pl.DataFrame, schema: Schema, task: Task, *, keep: Collect
 
 def leaks(findings: Sequence[Finding]) -> tuple[str, ...]:
     """The columns that a run leaves out because `findings` call them leaks."""
-    return tuple(dict.fromkeys(name for finding in findings if finding.code == "leak" for name in finding.columns))
+    return tuple(
+        dict.fromkeys(name for finding in findings if finding.code == "leak" for name in finding.columns)
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class _Skill:
     repeats: bool
     """Whether each of its values stands for one value of the target and the reverse."""
     doubt: Doubt
-    """Whether an honest feature could be as good: hardly where its values are codes; more easily where it is a number."""
+    """Whether an honest feature could be as good: hardly one of codes, more easily one of numbers."""
     facts: dict[str, Any]
     words: str
 
@@ -98,7 +112,11 @@ def _finding(one: _Skill, schema: Schema, *, left_out: bool, kept: bool) -> Find
         end = "It is left out, because it would hardly be known when the target is not."
         advice = f"If it is known before the target, use it: columns.keep=[{name}]."
     else:
-        end = "It is used as you asked." if kept else "It is used, since it may also be that the task is this easy."
+        end = (
+            "It is used as you asked."
+            if kept
+            else "It is used, since it may also be that the task is this easy."
+        )
         advice = f"If it is known only after the target, leave it out: columns.ignore=[{name}]."
     place = next(number for number, column in enumerate(schema.columns, start=1) if column.name == name)
     return Finding(
@@ -120,13 +138,22 @@ def _class_skills(frame: pl.DataFrame, features: list[Column], y: np.ndarray, ta
         return
     guessing = f"always guessing {task.labels[usual]!r}: {_percent(1 - base_error)}"
     few_values = max(FEW_VALUES, 3 * num_classes)
-    continuous = [column for column in features if column.num_unique > max(few_values, num_rows // ROWS_PER_VALUE)]
+    continuous = [
+        column for column in features if column.num_unique > max(few_values, num_rows // ROWS_PER_VALUE)
+    ]
     continuous = [column for column in continuous if column.type == "number"]
     for block, values in blocks(frame, continuous):
         missing = np.isnan(values)
         if missing.any():
-            right = np.array([_num_like_nearest(x[None, ~gone], y[~gone])[0] for x, gone in zip(values, missing, strict=True)])
-            right += [_num_right(np.bincount(y[gone], minlength=num_classes)[None], usual) for gone in missing]
+            right = np.array(
+                [
+                    _num_like_nearest(x[None, ~gone], y[~gone])[0]
+                    for x, gone in zip(values, missing, strict=True)
+                ]
+            )
+            right += [
+                _num_right(np.bincount(y[gone], minlength=num_classes)[None], usual) for gone in missing
+            ]
         else:
             right = _num_like_nearest(values, y)
         for column, error in zip(block, 1 - right / num_rows, strict=True):
@@ -138,7 +165,9 @@ def _class_skills(frame: pl.DataFrame, features: list[Column], y: np.ndarray, ta
             num_codes = int(codes.max()) + 1
             if num_codes * num_classes > MAX_CELLS:
                 continue
-            table = np.bincount(codes * num_classes + y, minlength=num_codes * num_classes).reshape(num_codes, num_classes)
+            table = np.bincount(codes * num_classes + y, minlength=num_codes * num_classes).reshape(
+                num_codes, num_classes
+            )
             error = 1 - _num_right(table, usual) / num_rows
             repeats = num_codes == num_classes and bool(((table > 0).sum(axis=0) == 1).all())
             doubt = "none" if column.type != "number" or column.num_unique <= few_values else "some"
@@ -146,7 +175,14 @@ def _class_skills(frame: pl.DataFrame, features: list[Column], y: np.ndarray, ta
 
 
 def _class_skill(
-    column: Column, error: float, base_error: float, num_rows: int, guessing: str, *, doubt: Doubt, repeats: bool = False
+    column: Column,
+    error: float,
+    base_error: float,
+    num_rows: int,
+    guessing: str,
+    *,
+    doubt: Doubt,
+    repeats: bool = False,
 ) -> _Skill:
     skill = 1 - error / base_error
     facts = {"accuracy": 1 - error, "baseline": 1 - base_error, "num_rows": num_rows}
@@ -155,7 +191,7 @@ def _class_skill(
 
 
 def _num_like_nearest(values: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """For each column, (k, n): the rows whose class is that of the one other row with the nearest value, (k,)."""
+    """For each of k columns, (k, n): the rows whose class is that of the row with the nearest value, (k,)."""
     if len(y) < 2:
         return np.zeros(len(values), dtype=np.int64)
     order = np.argsort(values, axis=1, kind="stable")
@@ -167,7 +203,7 @@ def _num_like_nearest(values: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _num_right(table: np.ndarray, usual: int) -> int:
-    """Rows (values x classes in `table`) whose class is the most frequent one among the other rows of their value."""
+    """Rows, of values x classes in `table`, whose class is the most frequent of the others like them."""
     ranked = np.sort(table, axis=1)
     first, second = ranked[:, -1], ranked[:, -2]
     alone = (first == 1) & (second == 0)  # no other row with this value: what is left is the usual class
@@ -179,37 +215,42 @@ def _dense(values: np.ndarray) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
-def _number_skills(frame: pl.DataFrame, features: list[Column], y: np.ndarray, task: Task) -> Iterator[_Skill]:
+def _number_skills(
+    frame: pl.DataFrame, features: list[Column], y: np.ndarray, task: Task
+) -> Iterator[_Skill]:
     spread = float(((y - y.mean()) ** 2).sum())
     if not spread:
         return
-    numbers = [column for column in features if column.type == "number"]
-    for block, values in blocks(frame, numbers):
+    for block, values in blocks(frame, [column for column in features if column.type == "number"]):
         if np.isfinite(values).all():
-            r2s = _r2_of_neighbours(y[np.argsort(values, axis=1, kind="stable")])
-            for column, x, r2 in zip(block, values, r2s, strict=True):
-                yield _number_skill(column, float(r2), x, y)
+            yield from _block_skills(block, values, y)
             continue
         for column, x in zip(block, values, strict=True):
             good = np.isfinite(x)
             if good.sum() >= max(MIN_ROWS, 0.5 * len(y)):
-                x, here = x[good], y[good]
-                r2 = float(_r2_of_neighbours(here[np.argsort(x, kind="stable")][None])[0])
-                yield _number_skill(column, r2, x, here)
+                yield from _block_skills([column], x[None, good], y[good])
     for block, values in blocks(frame, [column for column in features if column.type != "number"]):
         for column, x in zip(block, values, strict=True):
-            yield _number_skill(column, _r2_of_values(_dense(x), y, spread), None, y)
+            yield _number_skill(column, _r2_of_values(_dense(x), y, spread), len(y), doubt="much")
 
 
-def _number_skill(column: Column, r2: float, x: np.ndarray | None, y: np.ndarray) -> _Skill:
-    """`x` are the numbers of the column, None for other values."""
-    is_leak = r2 >= MIN_R2
-    rank = abs(_correlation(_ranks(x), _ranks(y))) if is_leak and x is not None else 0.0
-    repeats = x is not None and rank > 1 - 1e-9 and _correlation(x, y) ** 2 > 1 - 1e-9
-    facts = {"r2": r2, "num_rows": len(y)} | ({"rank_correlation": rank} if rank else {})
+def _block_skills(block: list[Column], values: np.ndarray, y: np.ndarray) -> Iterator[_Skill]:
+    """Skills of number columns without gaps, (k, n)."""
+    r2s = _r2_of_neighbours(y[np.argsort(values, axis=1, kind="stable")])
+    straight = _correlations(values, y) ** 2
+    for column, x, r2, square in zip(block, values, r2s, straight, strict=True):
+        # A copy rises or falls with the target; what determines it otherwise may be the law to find.
+        is_scaled = square > 1 - EXACT
+        rises = is_scaled or (r2 >= MIN_R2 and abs(_correlations(_ranks(x)[None], _ranks(y))[0]) >= MIN_R2)
+        repeats = bool(is_scaled and np.allclose(x, y, rtol=1e-9, atol=0))
+        yield _number_skill(
+            column, float(max(r2, square)), len(y), doubt="some" if rises else "much", repeats=repeats
+        )
+
+
+def _number_skill(column: Column, r2: float, num_rows: int, *, doubt: Doubt, repeats: bool = False) -> _Skill:
     words = f"alone it explains {_percent(r2)} of the target's spread"
-    # A copy rises or falls with the target; what determines it in another way may well be the law that is looked for.
-    return _Skill(column, r2, is_leak, repeats, "some" if rank >= MIN_R2 else "much", facts, words)
+    return _Skill(column, r2, r2 >= MIN_R2, repeats, doubt, {"r2": r2, "num_rows": num_rows}, words)
 
 
 def _r2_of_neighbours(y: np.ndarray) -> np.ndarray:
@@ -222,7 +263,7 @@ def _r2_of_neighbours(y: np.ndarray) -> np.ndarray:
 
 
 def _r2_of_values(codes: np.ndarray, y: np.ndarray, spread: float) -> float:
-    """R2 of predicting each row by the mean of the other rows with the same value, a lone one by the mean of all."""
+    """R2 of predicting each row by the mean of the others with its value, a lone one by the mean of all."""
     count, total = np.bincount(codes)[codes], np.bincount(codes, weights=y)[codes]
     rest = np.where(count > 1, (total - y) / np.maximum(count - 1, 1), y.mean())
     return 1 - float(((y - rest) ** 2).sum()) / spread
@@ -234,10 +275,11 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return pl.Series(values).rank("average").to_numpy()
 
 
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / size if size else 0.0
+def _correlations(values: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of each row of (k, n) with y (n,): (k,); 0 where one of them is constant."""
+    x, y = values - values.mean(axis=1, keepdims=True), y - y.mean()
+    size = np.sqrt((x * x).sum(axis=1) * (y @ y))
+    return np.divide(x @ y, size, out=np.zeros(len(x)), where=size > 0)
 
 
 def _percent(share: float) -> str:

@@ -77,7 +77,7 @@ class PreprocessSettings:
             ("degree", 1, 3),
             ("max_levels", 1, 100_000),
             ("max_codes", 1, 1_000_000),
-            ("text_terms", 1, 1_000_000),
+            ("text_terms", 1, 200_000),
             ("tree_text_terms", 1, 10_000),
             ("text_rows", 1, 100_000_000),
         ):
@@ -124,8 +124,9 @@ class Preprocessor:
 
     @property
     def num_features(self) -> int:
-        """Width of what `transform` gives."""
-        return len(self._features)
+        """Width of what `transform` gives, without naming the features."""
+        sizes = len(SIZES) * len(self.texts) if self.encoding == "tree" else 0
+        return sizes + sum(each.width for each in (*self._dense_blocks, *self.categories, *self.texts))
 
     @property
     def is_sparse(self) -> bool:

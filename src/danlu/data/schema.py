@@ -1,18 +1,18 @@
-"""The schema of a table: the type and the role of each column, inferred with a reason, or set by the person."""
+"""The schema of a table: type and role of each column, inferred with a reason or set by the person."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from danlu.core.errors import DataError, closest
 from danlu.core.findings import Finding
 from danlu.core.tasks import Task
-from danlu.data.column_types import TYPES, ColumnType, Guess, first_misfit, guess
+from danlu.data.column_types import FEW, TYPES, ColumnType, Guess, first_misfit, guess
 from danlu.data.dates import find_format, parse
 from danlu.data.target_task import choose_task
-from danlu.data.text_values import DECIMAL_COMMA, MISSING, Reading, as_number, means_missing
+from danlu.data.text_values import DECIMAL_COMMA, MISSING, Reading, as_number, means_missing, trimmed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,7 +63,9 @@ class Schema:
         for column in self.columns:
             if column.name == name:
                 return column
-        raise DataError(f"There is no column {name!r}.{closest(name, [column.name for column in self.columns])}")
+        raise DataError(
+            f"There is no column {name!r}.{closest(name, [column.name for column in self.columns])}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The schema as plain JSON values."""
@@ -91,9 +93,9 @@ def infer(
 ) -> Schema:
     """The schema of a frame of plain columns, as `sources.read` gives it (`reading` too).
 
-    `types` and `roles` override what is inferred, by column. Identifiers and constants get the role `ignore`, unless
-    `roles` makes them a `feature`. DataError for a column that does not exist, and for a type or role that the values
-    do not allow: it names the first row that does not fit.
+    `types` and `roles` override what is inferred, by column. Identifiers and constants get the role `ignore`,
+    unless `roles` makes them a `feature`. DataError for a column that does not exist, and for a type or role
+    that the values do not allow: it names the first row that does not fit.
     """
     types, roles, reading = types or {}, dict(roles or {}), reading or {}
     if target is not None:
@@ -101,16 +103,19 @@ def infer(
         roles[target] = "target"
     _check_settings(frame, types, roles)
     num_unique = _num_unique(frame)
+    few_texts = _few_texts(frame, num_unique)
     columns: list[Column] = []
     row_numbers: list[int] = []
     for place, values in enumerate(frame.iter_columns()):
         name = values.name
-        found = guess(values, num_unique=num_unique[name])
+        found = guess(values, num_unique=num_unique[name], texts=few_texts.get(name))
         role = roles.get(name)
         if name in types:
             found = _override(values, types[name])
         elif found.type in ("identifier", "constant") and role in ("target", "feature", "weight"):
-            found = Guess("number" if values.dtype.is_numeric() else "category", f"{found.why}; used as you asked")
+            found = Guess(
+                "number" if values.dtype.is_numeric() else "category", f"{found.why}; used as you asked"
+            )
         if found.is_row_number and role is None:
             row_numbers.append(place)
         how = reading.get(name, Reading())
@@ -131,16 +136,16 @@ def infer(
     if row_numbers and not any(column.role == "feature" for column in columns):
         # x = 1, 2, 3 ... with y beside it: the only feature there is
         for place in row_numbers:
-            entry = asdict(columns[place]) | {"type": "number", "role": "feature"}
-            columns[place] = Column(**entry | {"why": "integers that ascend by one; used because there is no other feature"})
+            why = "integers that ascend by one; used because there is no other feature"
+            columns[place] = replace(columns[place], type="number", role="feature", why=why)
     return Schema(tuple(columns), frame.height)
 
 
 def task_of(frame: pl.DataFrame, target: str, *, task: str | None = None) -> Task:
-    """What predicting the column `target` is: regression, binary or multiclass; `task` (or None, auto) decides it.
+    """What predicting `target` is: regression, binary or multiclass; `task` decides unless None or auto.
 
-    DataError where there is nothing to learn: no such column, no values, one class, one row, infinite numbers.
-    `target_task.choose_task` also says why.
+    DataError where there is nothing to learn: no such column, no values, one class, one row, infinite
+    numbers. `target_task.choose_task` also says why.
     """
     require_column(frame, target, what="The target")
     return choose_task(frame[target], task=task)[0]
@@ -149,54 +154,81 @@ def task_of(frame: pl.DataFrame, target: str, *, task: str | None = None) -> Tas
 def conform(frame: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
     """Text in `frame` as the values that its schema's columns hold, read as the training data were.
 
-    Dates get their format, numbers their decimal comma, words for missing become null. Columns that are no text stay
-    as they are, columns that the schema does not know too; numbers with text among them stay text, for the models'
-    preprocessing to refuse. A finding counts the dates that could not be read and are missing now.
+    Dates get their format, numbers their decimal comma, words for missing become null. Columns that are no
+    text stay as they are, columns that the schema does not know too; numbers with text among them stay text,
+    for the models' preprocessing to refuse. A finding counts the dates that could not be read and are missing
+    now.
     """
     import polars as pl
 
-    known = {column.name: column for column in schema.columns}
+    dtypes = dict(frame.schema)
+    texts = [column for column in schema.columns if dtypes.get(column.name) == pl.String]
+    frame = frame.with_columns(_read_text(column) for column in texts if column.type != "number")
+    numbers = [(column, trimmed(pl.col(column.name))) for column in texts if column.type == "number"]
+    values = frame.select(
+        as_number(text, decimal_comma=column.format == DECIMAL_COMMA) for column, text in numbers
+    )
+    given = frame.select((text.is_not_null() & ~means_missing(text)).sum() for _, text in numbers)
+    good = [name for name in values.columns if given[name].item() == frame.height - values[name].null_count()]
+    frame = frame.with_columns(values.select(good))
     changed: list[pl.Series] = []
     notes: list[Finding] = []
-    for name, dtype in frame.schema.items():
-        if dtype != pl.String or name not in known:
-            continue
-        column, text = known[name], frame[name].str.strip_chars()
-        if column.type == "number":
-            values = as_number(text, decimal_comma=column.format == DECIMAL_COMMA)
-            fits = (values.is_not_null() | text.is_null() | means_missing(text) | (text == "")).all()
-            changed.append(values if fits else text)
-            continue
-        absent = means_missing(text) if column.type in ("boolean", "datetime") else text.is_in([*MISSING, *column.missing])
-        text = pl.select(pl.when(~absent & (text != "")).then(text).alias(name)).to_series()
+    for column in texts:
         if column.type == "datetime" and column.format is not None:
+            text = frame[column.name]
             moments = parse(text, column.format)
             lost = (moments.is_null() & text.is_not_null()).arg_true()
             if len(lost):
                 notes.append(_lost_dates(text, lost))
-            text = moments
-        changed.append(text)
+            changed.append(moments)
     return frame.with_columns(changed), tuple(notes)
+
+
+def _read_text(column: Column) -> pl.Expr:
+    """Trimmed text, null where a word means missing."""
+    import polars as pl
+
+    text = trimmed(pl.col(column.name))
+    if column.type in ("boolean", "datetime"):
+        return pl.when(~means_missing(text)).then(text).name.keep()
+    return pl.when(~text.is_in([*MISSING, *column.missing])).then(text).name.keep()
 
 
 def require_column(frame: pl.DataFrame, name: str, *, what: str) -> None:
     """DataError with the closest name where `frame` has no column `name`."""
     if name not in frame.columns:
         shown = ", ".join(frame.columns[:8]) + (", ..." if frame.width > 8 else "")
-        raise DataError(f"{what} {name!r} is not in the data.{closest(name, frame.columns)} Columns: {shown}.")
+        raise DataError(
+            f"{what} {name!r} is not in the data.{closest(name, frame.columns)} Columns: {shown}."
+        )
 
 
 def _num_unique(frame: pl.DataFrame) -> dict[str, int]:
     import polars as pl
 
     counts = frame.select(pl.all().n_unique()).row(0)
-    return {column.name: count - (column.null_count() > 0) for column, count in zip(frame.iter_columns(), counts, strict=True)}
+    return {
+        column.name: count - (column.null_count() > 0)
+        for column, count in zip(frame.iter_columns(), counts, strict=True)
+    }
+
+
+def _few_texts(frame: pl.DataFrame, num_unique: Mapping[str, int]) -> dict[str, list[str]]:
+    """The different texts of columns that have few of them."""
+    import polars as pl
+
+    names = [name for name, dtype in frame.schema.items() if dtype == pl.String and num_unique[name] <= FEW]
+    if not names:
+        return {}
+    return frame.select(pl.col(name).drop_nulls().unique().sort().implode() for name in names).row(
+        0, named=True
+    )
 
 
 def _override(values: pl.Series, wanted: str) -> Guess:
     import polars as pl
 
-    kind = next(one for one in TYPES if one == wanted)
+    kind = cast(ColumnType, wanted)  # one of TYPES, which has been checked
     row = first_misfit(values, kind)
     if row is not None:
         raise DataError(
@@ -209,7 +241,7 @@ def _override(values: pl.Series, wanted: str) -> Guess:
 
 def _role(asked: str | None, kind: ColumnType) -> Role:
     if asked is not None:
-        return next(role for role in ROLES if role == asked)
+        return cast(Role, asked)  # one of ROLES, which has been checked
     return "ignore" if kind in ("identifier", "constant") else "feature"
 
 
@@ -223,19 +255,25 @@ def _check_settings(frame: pl.DataFrame, types: Mapping[str, str], roles: Mappin
     for role in ("target", "time", "weight", "group"):
         holders = [name for name, asked in roles.items() if asked == role]
         if len(holders) > 1:
-            raise DataError(f"Only one column can have the role {role}, but {' and '.join(map(repr, holders))} have it.")
+            raise DataError(
+                f"Only one column can have the role {role}, but {' and '.join(map(repr, holders))} have it."
+            )
 
 
 def _check_choice(value: str, choices: tuple[str, ...], what: str, name: str) -> None:
     if value not in choices:
-        raise DataError(f"{value!r} is no {what} for column {name!r}.{closest(str(value), choices)} Choose from {', '.join(choices)}.")
+        raise DataError(
+            f"{value!r} is no {what} for column {name!r}.{closest(str(value), choices)} Choose from "
+            f"{', '.join(choices)}."
+        )
 
 
 def _check_role(values: pl.Series, column: Column) -> None:
     """Weights must be numbers >= 0; a time must have an order."""
     if column.role == "time" and column.type not in ("datetime", "number"):
         raise DataError(
-            f"Column {column.name!r} cannot be the time: it holds {column.why}, not dates or numbers. Name a column of dates."
+            f"Column {column.name!r} cannot be the time: it holds {column.why}, not dates or numbers. Name "
+            "a column of dates."
         )
     if column.role != "weight":
         return
@@ -244,16 +282,22 @@ def _check_role(values: pl.Series, column: Column) -> None:
     bad = (values.is_null() | ~(values >= 0) | values.is_infinite()).fill_null(True)
     if bad.any():
         row = int(bad.arg_max() or 0)
-        raise DataError(f"Weights must be numbers >= 0, but row {row + 1} of {column.name!r} holds {values[row]}. Correct it.")
+        raise DataError(
+            f"Weights must be numbers >= 0, but row {row + 1} of {column.name!r} holds {values[row]}. "
+            "Correct it."
+        )
 
 
 def _lost_dates(text: pl.Series, lost: pl.Series) -> Finding:
     rows = lost.head(NUM_ROWS).to_list()
-    shown = ", ".join(f"{text[row]!r} in row {row + 1}" for row in rows) + (", ..." if len(lost) > len(rows) else "")
+    shown = ", ".join(f"{text[row]!r} in row {row + 1}" for row in rows) + (
+        ", ..." if len(lost) > len(rows) else ""
+    )
     return Finding(
         "unread_dates",
         "warning",
-        f"{len(lost)} values of {text.name!r} are not dates like the others and count as missing: {shown}.",
+        f"In {text.name!r}, {len(lost):,} of the values are not dates like the others and count as missing: "
+        f"{shown}.",
         {"num_rows": len(lost)},
         ("Correct these values.",),
         (text.name,),

@@ -1,11 +1,11 @@
-"""Where a table comes from: `read` takes files, queries, built-in sets and frames; `chunks` walks through large ones."""
+"""Where tables come from: `read` takes files, queries, built-in sets and frames; `chunks` reads in parts."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,15 @@ from danlu.data.typed_files import open_columns, open_excel, open_json_lines
 if TYPE_CHECKING:
     import polars as pl
 
-FORMATS = {
-    ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet",
-    ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".xlsx": "excel", ".xlsm": "excel", ".xlsb": "excel", ".xls": "excel", ".ods": "excel",
-    ".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite",
-}  # fmt: skip
+ENDINGS = {
+    "csv": (".csv", ".tsv", ".tab", ".txt"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc"),
+    "jsonl": (".jsonl", ".ndjson", ".json"),
+    "excel": (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
+    "sqlite": (".db", ".sqlite", ".sqlite3"),
+}
+FORMATS = {ending: form for form, endings in ENDINGS.items() for ending in endings}
 MARKS = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"SQLite format 3\0", "sqlite"))
 KNOWN = "danlu reads CSV, TSV, Parquet, Arrow, JSON lines, Excel and SQLite files"
 
@@ -59,11 +62,12 @@ def read(
     types: Mapping[str, str] | None = None,
     max_bytes: int | None = None,
 ) -> Source:
-    """The table that `source` names: a file, `sqlite:///FILE?query=...`, `sklearn/NAME`, `danlu/NAME`, or a frame.
+    """The table of `source`: a file, `sqlite:///FILE?query=...`, `sklearn/NAME`, `danlu/NAME`, or a frame.
 
-    `sheet` chooses in an Excel file, `query` (SQL) in a SQLite file. A column whose type in `types` is not `number`
-    keeps its text as it is written. A table that takes more than `max_bytes` in memory (default: a quarter of what is
-    free) is read as an even sample of its rows. DataError says what is wrong with the data, and where.
+    `sheet` chooses in an Excel file, `query` (SQL) in a SQLite file. A column whose type in `types` is not
+    `number` keeps its text as it is written. A table that takes more than `max_bytes` in memory (default: a
+    quarter of what is free) is read as an even sample of its rows. DataError says what is wrong with the
+    data, and where.
     """
     keep_text = [name for name, kind in (types or {}).items() if kind != "number"]
     place = _locate(source, sheet=sheet, query=query)
@@ -82,9 +86,10 @@ def read(
 def chunks(
     source: Any, *, rows: int = BATCH, sheet: str | None = None, query: str | None = None
 ) -> Iterator[pl.DataFrame]:
-    """The same table in frames of `rows` rows, so that it never has to fit into memory; the last may be shorter.
+    """The same table in frames of `rows` rows, so that it need not fit into memory; the last may be shorter.
 
-    Cells of a CSV or SQLite file come as text, as they are written: `schema.conform` reads them as training did.
+    Cells of a CSV or SQLite file come as text, as they are written: `schema.conform` reads them as training
+    did.
     """
     place = _locate(source, sheet=sheet, query=query)
     if place is None:
@@ -131,7 +136,10 @@ def _locate(source: Any, *, sheet: str | None, query: str | None) -> _Place | No
         query, form = query or asked, "sqlite"
         _check_file(path)
     elif "://" in address:
-        raise DataError(f"{address!r} is not on this machine. danlu downloads nothing: fetch it first, then name the file.")
+        raise DataError(
+            f"{address!r} is not on this machine. danlu downloads nothing: fetch it first, then name the "
+            "file."
+        )
     else:
         path = Path(address).expanduser()
         _check_file(path)
@@ -156,9 +164,12 @@ def _check_file(path: Path) -> None:
         near = closest(path.name, [entry.name for entry in folder.iterdir()])
         named = [name for name in BUILTIN if name.partition("/")[2] == path.name]
         near = near or (f" Did you mean the built-in data set {named[0]!r}?" if named else "")
-        raise DataError(f"There is no file {path}.{near or f' {listing()}'}")
+        near = near or (f" {listing()}" if path.name == str(path) else "")
+        raise DataError(f"There is no file {path}.{near}")
     if not path.stat().st_size:
-        raise DataError(f"{path.name} is empty. A table needs a line with the column names and at least one row.")
+        raise DataError(
+            f"{path.name} is empty. A table needs a line with the column names and at least one row."
+        )
 
 
 def _format(path: Path) -> str:
@@ -171,11 +182,18 @@ def _format(path: Path) -> str:
     name = Path(path.name.removesuffix(".gz"))
     form = FORMATS.get(name.suffix.lower())
     if form == "sqlite":
-        raise DataError(f"{path.name} is not a SQLite file, although its name says so. It is damaged or of another format.")
+        raise DataError(
+            f"{path.name} is not a SQLite file, although its name says so. It is damaged or of another "
+            "format."
+        )
     if form:
         return form
-    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"7z\xbc\xaf")):
-        raise DataError(f"{path.name} is packed or of an unknown format. {KNOWN}, and CSV and JSON lines in gzip (.gz).")
+    if head.startswith(
+        (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"7z\xbc\xaf")
+    ):
+        raise DataError(
+            f"{path.name} is packed or of an unknown format. {KNOWN}, and CSV and JSON lines in gzip (.gz)."
+        )
     return "jsonl" if head.lstrip().startswith(b"{") else "csv"
 
 
@@ -203,7 +221,10 @@ def _finish(
     _refuse_empty(frame, left_out)
     unknown = [column for column in keep_text if column not in frame.columns]
     if unknown:
-        raise DataError(f"A type is set for {unknown[0]!r}, but there is no such column.{closest(unknown[0], frame.columns)}")
+        raise DataError(
+            f"A type is set for {unknown[0]!r}, but there is no such "
+            f"column.{closest(unknown[0], frame.columns)}"
+        )
     mark = mark or fingerprint(frame)
     cleaned = clean(frame, find_numbers=find_numbers, keep_text=keep_text)
     notes = (*notes, *left_out, *cleaned.notes, *(_header_of_data(cleaned.frame) if form == "csv" else ()))
@@ -219,7 +240,7 @@ def _refuse_empty(frame: pl.DataFrame, notes: tuple[Finding, ...]) -> None:
 
 
 def _header_of_data(frame: pl.DataFrame) -> tuple[Finding, ...]:
-    """A warning where the first line looks like a row: numbers above numbers, or a name that is also a value."""
+    """A warning where the first line looks like a row: numbers above numbers, a name that is a value."""
     import polars as pl
 
     numbers = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
@@ -235,7 +256,8 @@ def _header_of_data(frame: pl.DataFrame) -> tuple[Finding, ...]:
         Finding(
             "header_looks_like_data",
             "warning",
-            f"The first line was read as column names, but looks like a row of data ({', '.join(map(repr, odd[:3]))}).",
+            "The first line was read as column names, but looks like a row of data "
+            f"({', '.join(map(repr, odd[:3]))}).",
             columns=tuple(odd),
             remedies=("If so, put a line with the column names above it.",),
         ),

@@ -189,7 +189,12 @@ def split(
     classes = np.asarray(target, dtype=np.int64) if task.is_classification else None
     strata = np.zeros(frame.height, dtype=np.int64)
     if settings.stratify is not False and by != "time":
-        strata = bins(np.asarray(target, dtype=np.float64)) if classes is None else classes
+        own = (
+            np.setdiff1d(np.arange(frame.height), given_test)
+            if given_test is not None
+            else np.arange(frame.height)
+        )
+        strata[own] = bins(np.asarray(target, dtype=np.float64)[own]) if classes is None else classes[own]
     column = {"group": group, "time": time, "random": None}[by] or ""
     problem = _Problem(units, strata, classes, settings, seed, given_test, column)
     parts = _by_time(problem) if by == "time" else _by_units(problem)

@@ -32,7 +32,7 @@ def parse_address(address: str) -> tuple[Path, str | None]:
 
 @contextmanager
 def open_sqlite(path: Path, *, query: str | None) -> Iterator[Table]:
-    """The rows that `query` gives, or the only table of the file; DataError where the query fails or would write."""
+    """The rows that `query` gives, or the only table of the file; DataError where it fails or would write."""
     try:
         connection = sqlite3.connect(_address(path), uri=True)
     except sqlite3.Error as error:
@@ -41,14 +41,17 @@ def open_sqlite(path: Path, *, query: str | None) -> Iterator[Table]:
         connection.set_authorizer(_only_reading)
         statement = query.strip().rstrip(";") if query else _only_table(connection, path)
         if not re.match(r"(select|with|values)\b", statement, re.IGNORECASE):
-            raise DataError(f"danlu only reads: a query must begin with SELECT or WITH, got {statement[:200]!r}.")
+            raise DataError(
+                f"danlu only reads: a query must begin with SELECT or WITH, got {statement[:200]!r}."
+            )
         num_rows = _run(connection, f"select count(*) from ({statement})", path).fetchone()[0]
         cursor = _run(connection, statement, path)
         names = [entry[0] for entry in cursor.description]
         double = sorted({name for name in names if names.count(name) > 1})
         if double:
             raise DataError(
-                f"The query gives two columns the same name: {', '.join(map(repr, double))}. Rename one with AS."
+                f"The query gives two columns the same name: {', '.join(map(repr, double))}. Rename one "
+                "with AS."
             )
         if not num_rows:
             raise DataError(f"The query on {path.name} gives no rows: {statement}")
@@ -61,7 +64,7 @@ def open_sqlite(path: Path, *, query: str | None) -> Iterator[Table]:
 
 
 def _address(path: Path) -> str:
-    """Read-only; as a file that nobody changes, unless a write-ahead log lies beside it that has to be read too."""
+    """Read-only; as a file that nobody changes, unless a write-ahead log beside it has to be read too."""
     log = path.with_name(path.name + "-wal")
     immutable = "" if log.exists() and log.stat().st_size else "&immutable=1"
     return f"file:{quote(str(path.resolve()))}?mode=ro{immutable}"
@@ -73,7 +76,9 @@ def _only_reading(action: int, first: str | None, *_: str | None) -> int:
 
 
 def _only_table(connection: sqlite3.Connection, path: Path) -> str:
-    found = _run(connection, "select name from sqlite_master where type in ('table', 'view')", path).fetchall()
+    found = _run(
+        connection, "select name from sqlite_master where type in ('table', 'view')", path
+    ).fetchall()
     names = [name for (name,) in found if not name.startswith("sqlite_")]
     if len(names) != 1:
         what = f"holds {len(names)} tables ({', '.join(names)})" if names else "holds no tables"
@@ -99,12 +104,16 @@ def _batches(
     try:
         while found := cursor.fetchmany(rows):
             columns = zip(names, zip(*found, strict=True), strict=True)
-            yield pl.DataFrame([pl.Series(name, _texts(name, cells), dtype=pl.String) for name, cells in columns])
+            yield pl.DataFrame(
+                [pl.Series(name, _texts(name, cells), dtype=pl.String) for name, cells in columns]
+            )
     except sqlite3.Error as error:
         raise DataError(f"{path.name} cannot be read to its end: {error}. It may be damaged.") from error
 
 
 def _texts(name: str, cells: tuple[Any, ...]) -> list[str | None]:
     if any(isinstance(cell, bytes) for cell in cells):
-        raise DataError(f"Column {name!r} holds bytes (BLOB), which are no values. Leave it out of the query.")
+        raise DataError(
+            f"Column {name!r} holds bytes (BLOB), which are no values. Leave it out of the query."
+        )
     return [cell if cell is None or isinstance(cell, str) else str(cell) for cell in cells]

@@ -17,7 +17,9 @@ NUM_BINS = 20
 
 def column_facts(frame: pl.DataFrame, schema: Schema) -> list[dict[str, Any]]:
     """One dictionary a column, with plain JSON values."""
-    return [_facts(frame, column, with_values=place < MAX_COLUMNS) for place, column in enumerate(schema.columns)]
+    return [
+        _facts(frame, column, with_values=place < MAX_COLUMNS) for place, column in enumerate(schema.columns)
+    ]
 
 
 def _facts(frame: pl.DataFrame, column: Column, *, with_values: bool) -> dict[str, Any]:
@@ -55,5 +57,9 @@ def _commonest(series: pl.Series) -> list[list[Any]]:
     import polars as pl
 
     counts = series.drop_nulls().value_counts(sort=True, name="rows").head(10)
-    values = counts[:, 0].cast(pl.String) if series.dtype not in (pl.Boolean,) and not series.dtype.is_numeric() else counts[:, 0]
+    values = (
+        counts[:, 0].cast(pl.String)
+        if series.dtype not in (pl.Boolean,) and not series.dtype.is_numeric()
+        else counts[:, 0]
+    )
     return [[value, count] for value, count in zip(values.to_list(), counts["rows"].to_list(), strict=True)]

@@ -36,8 +36,8 @@ class Table:
 def load(table: Table, *, max_bytes: int | None = None) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
     """The table in memory: all of it, or an even sample of rows where it takes more than `max_bytes`.
 
-    Without `max_bytes` it is a quarter of the memory that is free. Which rows are taken depends on nothing but their
-    places in the table.
+    Without `max_bytes` it is a quarter of the memory that is free. Which rows are taken depends on nothing
+    but their places in the table.
     """
     import polars as pl
 
@@ -56,8 +56,9 @@ def load(table: Table, *, max_bytes: int | None = None) -> tuple[pl.DataFrame, t
     note = Finding(
         "sampled",
         "warning",
-        f"The table takes about {_size(table.num_bytes)} in memory, more than the {_size(limit)} that may be used: "
-        f"{frame.height:,} of its {start:,} rows are used, taken evenly from all of it. Row numbers count these rows.",
+        f"The table takes about {_size(table.num_bytes)} in memory, more than the {_size(limit)} that may "
+        f"be used: {frame.height:,} of its {start:,} rows are used, taken evenly from all of it. Row "
+        "numbers count these rows.",
         {"num_rows_used": frame.height, "num_rows": start, "num_bytes": table.num_bytes, "max_bytes": limit},
         ("Use a machine with more memory, or keep only the columns that matter.",),
     )
@@ -108,7 +109,7 @@ def _free_in_machine() -> int:
 
 
 def _mixed(places: np.ndarray) -> np.ndarray:
-    """Each number scattered over all of 0..2^64, the same everywhere (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """Each number scattered over 0..2^64, the same everywhere (finaliser of SplitMix64, Steele 2014)."""
     z = places + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

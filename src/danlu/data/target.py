@@ -24,11 +24,15 @@ def target_values(column: pl.Series, task: Task) -> tuple[np.ndarray, np.ndarray
         values = column.cast(pl.Float64, strict=False)
         odd = (values.is_null() & column.is_not_null()).arg_true()
         if len(odd):
-            raise DataError(f"The target {column.name!r} must hold numbers; row {odd[0] + 1} holds {column[odd[0]]!r}.")
+            raise DataError(
+                f"The target {column.name!r} must hold numbers; row {odd[0] + 1} holds {column[odd[0]]!r}."
+            )
         numbers = values.to_numpy().astype(np.float64)
         endless = np.flatnonzero(np.isinf(numbers))
         if len(endless):
-            raise DataError(f"The target {column.name!r} is infinite in row {endless[0] + 1}. Mend or remove that row.")
+            raise DataError(
+                f"The target {column.name!r} is infinite in row {endless[0] + 1}. Mend or remove that row."
+            )
         known = np.flatnonzero(~np.isnan(numbers))
         return known, numbers[known]
     given = column.fill_nan(None) if column.dtype.is_float() else column
@@ -43,7 +47,11 @@ def target_values(column: pl.Series, task: Task) -> tuple[np.ndarray, np.ndarray
             f"{', '.join(map(str, task.labels[:10]))}."
         )
     known = given.is_not_null().arg_true().to_numpy().astype(np.int64)
-    found = given[known].replace_strict(values, meant, return_dtype=pl.Int64) if len(known) else given.clear().cast(pl.Int64)
+    found = (
+        given[known].replace_strict(values, meant, return_dtype=pl.Int64)
+        if len(known)
+        else given.clear().cast(pl.Int64)
+    )
     return known, found.to_numpy()
 
 

@@ -1,4 +1,4 @@
-"""Whether a target is a number to estimate or a class to tell, and what makes a target impossible to learn."""
+"""Whether a target is a number to estimate or a class to tell, and what makes it impossible to learn."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ if TYPE_CHECKING:
 TASKS = ("auto", "regression", "classification", "binary", "multiclass")
 MAX_CODES = 30  # whole numbers in a row that may be the codes of classes
 MIN_ROWS_PER_CODE = 5  # mean number of rows of each; below it, x = 1, 2, 3 ... would pass for classes
-MAX_IMBALANCE = 3  # rows of the largest code to rows of the smallest: codes are spread evenly, scores have a middle
+MAX_IMBALANCE = (
+    3  # rows of the largest code to rows of the smallest: codes are spread evenly, scores have a middle
+)
 MAX_CLASSES = 1000
 
 
 def choose_task(column: pl.Series, *, task: str | None = None) -> tuple[Task, Finding]:
     """The task that the target `column` stands for, and a finding that says why and how to change it.
 
-    Text and true/false are classes, numbers with decimals are numbers. Two whole numbers are classes. More of them
-    are classes where they look like codes: they leave no gap, begin with 0 or 1, and occur about equally often (three
-    in a row are classes in any case); scores and counts, which have a middle and tails, are numbers. DataError where
-    nothing can be learnt.
+    Text and true/false are classes, numbers with decimals are numbers. Two whole numbers are classes. More of
+    them are classes where they look like codes: they leave no gap, begin with 0 or 1, and occur about equally
+    often (three in a row are classes in any case); scores and counts, which have a middle and tails, are
+    numbers. DataError where nothing can be learnt.
     """
     if task is not None and task not in TASKS:
         raise DataError(f"{task!r} is no task.{closest(task, TASKS)} Choose from {', '.join(TASKS)}.")
     given = _given(column)
-    counts = given.value_counts(sort=True, name="rows")
-    values, rows = counts[:, 0].sort(), counts["rows"]
+    counts = given.value_counts(name="rows")
+    values, rows = counts[:, 0].sort(), counts["rows"].to_numpy()
     if len(values) == 1:
         raise DataError(
-            f"The target {column.name!r} has the same value in every row ({values[0]!r}), so there is nothing to learn. "
-            "Name another target, or add rows with other values."
+            f"The target {column.name!r} has the same value in every row ({values[0]!r}), so there is "
+            "nothing to learn. Name another target, or add rows with other values."
         )
     if task in (None, "auto"):
-        is_class, why = _looks_like_classes(given, values, int(rows.max() or 0), int(rows.min() or 0))
+        is_class, why = _looks_like_classes(given, values, int(rows.max()), int(rows.min()))
     else:
         is_class, why = task != "regression", "you asked for it"
     if not is_class:
@@ -47,7 +49,10 @@ def choose_task(column: pl.Series, *, task: str | None = None) -> tuple[Task, Fi
     labels = _labels(column, values, len(given))
     kind = "binary" if len(labels) == 2 else "multiclass"
     if task in ("binary", "multiclass") and task != kind:
-        raise DataError(f"The target {column.name!r} has {len(labels)} classes, which is {kind}, not {task}. Leave the task out.")
+        raise DataError(
+            f"The target {column.name!r} has {len(labels)} classes, which is {kind}, not {task}. Leave the "
+            "task out."
+        )
     name = "one of two classes" if kind == "binary" else f"one of {len(labels)} classes"
     return Task(kind, labels), _explain(column, name, why, "regression" if given.dtype.is_numeric() else None)
 
@@ -57,21 +62,30 @@ def _given(column: pl.Series) -> pl.Series:
     import polars as pl
 
     if isinstance(column.dtype, pl.Datetime):
-        raise DataError(f"The target {column.name!r} holds dates. Turn it into a number first, such as days from a start.")
+        raise DataError(
+            f"The target {column.name!r} holds dates. Turn it into a number first, such as days from a start."
+        )
     if column.dtype.is_float():
         column = column.fill_nan(None)
         endless = column.is_infinite().fill_null(False).arg_true()
         if len(endless):
-            shown = ", ".join(str(row + 1) for row in endless.head(NUM_ROWS)) + (", ..." if len(endless) > NUM_ROWS else "")
+            shown = ", ".join(str(row + 1) for row in endless.head(NUM_ROWS)) + (
+                ", ..." if len(endless) > NUM_ROWS else ""
+            )
             raise DataError(
-                f"The target {column.name!r} is infinite in {len(endless)} rows ({shown}). Correct or remove these rows."
+                f"The target {column.name!r} is infinite in {len(endless)} rows ({shown}). Correct or "
+                "remove these rows."
             )
     given = column.drop_nulls()
     if not len(given):
-        raise DataError(f"The target {column.name!r} is missing in all {len(column)} rows. Name another target, or fill it in.")
+        raise DataError(
+            f"The target {column.name!r} is missing in all {len(column)} rows. Name another target, or fill "
+            "it in."
+        )
     if len(given) == 1:
         raise DataError(
-            f"Only one row has a value in the target {column.name!r}. A model needs at least a few rows, better hundreds."
+            f"Only one row has a value in the target {column.name!r}. A model needs at least a few rows, "
+            "better hundreds."
         )
     return given
 
@@ -94,21 +108,29 @@ def _looks_like_classes(given: pl.Series, values: pl.Series, most: int, least: i
     if not enough:
         return False, f"it has {span} in only {len(given)} rows"
     if has_gaps or not begins:
-        return False, f"it has {span}, which {'leave gaps' if has_gaps else f'begin with {low}'}, as scores do and codes of classes do not"
+        return (
+            False,
+            f"it has {span}, which {'leave gaps' if has_gaps else f'begin with {low}'}, as scores do and "
+            "codes of classes do not",
+        )
     if most > MAX_IMBALANCE * least:
-        return False, f"it has {span}, of which some are far more frequent than others, as in scores and counts"
+        return (
+            False,
+            f"it has {span}, of which some are far more frequent than others, as in scores and counts",
+        )
     return True, f"it has {span}, all about equally frequent, as codes of classes are"
 
 
 def _labels(column: pl.Series, values: pl.Series, num_rows: int) -> tuple[str | int | float | bool, ...]:
-    """The classes in order; DataError where nearly every row would be its own class, or numbers have slips."""
+    """The classes in order; DataError where most rows would be their own class, or numbers have slips."""
     import polars as pl
 
     if len(values) > MAX_CLASSES or (len(values) > 20 and len(values) > num_rows / 2):
         if column.dtype == pl.String:
             _check_numbers(column, column.drop_nulls(), mostly=True)
         raise DataError(
-            f"The target {column.name!r} has {len(values)} different values in {num_rows} rows, too many for classes. "
+            f"The target {column.name!r} has {len(values)} different values in {num_rows} rows, too many "
+            "for classes. "
             + ("Ask for --task regression." if column.dtype.is_numeric() else "Name another target.")
         )
     listed = values.to_list()
@@ -118,7 +140,7 @@ def _labels(column: pl.Series, values: pl.Series, num_rows: int) -> tuple[str | 
 
 
 def _check_numbers(column: pl.Series, given: pl.Series, *, mostly: bool = False) -> None:
-    """DataError that names the first values that are no numbers; with `mostly`, only where most of them are."""
+    """DataError that names the first values that are no numbers; with `mostly`, only where most are."""
     import polars as pl
 
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
@@ -129,8 +151,8 @@ def _check_numbers(column: pl.Series, given: pl.Series, *, mostly: bool = False)
         return
     shown = ", ".join(f"{column[row]!r} in row {row + 1}" for row in odd.head(3))
     raise DataError(
-        f"The target {column.name!r} should hold numbers, but {len(odd)} of {len(given)} values are none ({shown}). "
-        "Correct them, or leave them empty."
+        f"The target {column.name!r} should hold numbers, but {len(odd)} of {len(given)} values {'is' if len(odd) == 1 else 'are'} none "
+        f"({shown}). Correct them, or leave them empty."
     )
 
 

@@ -1,4 +1,4 @@
-"""A text file as plain UTF-8, whatever it was: the encoding is found out, gzip is undone, old line ends are made new."""
+"""A text file as plain UTF-8, whatever it was: encoding found out, gzip undone, old line ends made new."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ class TextFile:
 
 @contextmanager
 def as_utf8(path: Path) -> Iterator[TextFile]:
-    """`path` (may be gzip) as UTF-8 text; DataError for binary content and for text in no encoding that is known.
+    """`path` (may be gzip) as UTF-8 text; DataError for binary content and for an encoding that is not known.
 
-    UTF-8, UTF-16 and UTF-32 are told by their marks or by strict decoding; then GBK (GB18030) and Windows-1252
-    (Latin-1) by which characters come out. UTF-8 with broken bytes is an error that names the first of them.
+    UTF-8, UTF-16 and UTF-32 are told by their marks or by strict decoding; then GBK (GB18030) and
+    Windows-1252 (Latin-1) by which characters come out. UTF-8 with broken bytes is an error that names the
+    first of them.
     """
     encoding, notes = _find_encoding(path)
     if encoding in ("utf-8", "utf-8-sig") and not _is_gzip(path) and not _has_old_line_ends(path, encoding):
@@ -73,11 +74,15 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
                 file.seek(0)
                 yield file
     except PermissionError as error:
-        raise DataError(f"{path} may not be read: permission denied. Allow reading it, or copy it to your own folder.") from error
+        raise DataError(
+            f"{path} may not be read: permission denied. Allow reading it, or copy it to your own folder."
+        ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is a damaged gzip file ({error}). Copy or download it again.") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}. Check the file and its disk.") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}. Check the file and its disk."
+        ) from error
 
 
 def blocks(path: Path) -> Iterator[bytes]:
@@ -119,8 +124,8 @@ def _find_wide_encoding(path: Path, head: bytes) -> tuple[str, tuple[Finding, ..
         if zeros > 0.4 * len(head) / 2 and head[1 - start :: 2].count(0) == 0:
             return name, (_note(name.upper(), "info"),)
     raise DataError(
-        f"{path} holds binary data, not text. danlu reads CSV, TSV, Parquet, Arrow, JSON lines, Excel and SQLite; "
-        "give the file the ending of its format, or convert it."
+        f"{path} holds binary data, not text. danlu reads CSV, TSV, Parquet, Arrow, JSON lines, Excel and "
+        "SQLite; give the file the ending of its format, or convert it."
     )
 
 
@@ -141,7 +146,9 @@ def _first_broken(path: Path) -> _BrokenByte | None:
         except UnicodeDecodeError as error:
             pending = len(error.object) - len(data)
             start = error.start - pending  # may lie in the block before
-            return _BrokenByte(offset + start, line + data[: max(start, 0)].count(b"\n"), error.object[error.start])
+            return _BrokenByte(
+                offset + start, line + data[: max(start, 0)].count(b"\n"), error.object[error.start]
+            )
         offset += len(data)
         line += data.count(b"\n")
     return None
@@ -179,12 +186,15 @@ def _is_chinese(evidence: bytes) -> bool:
 
 
 def _is_western(evidence: bytes) -> bool:
-    """Whether foreign bytes stand alone or in pairs between plain letters, and are letters or signs in daily use."""
+    """Whether foreign bytes stand alone or in pairs between plain letters, and are signs in daily use."""
     runs = re.findall(rb"[\x80-\xff]+", evidence)
     short = sum(len(run) <= 2 for run in runs)
     letters = re.findall(rb"[\xc0-\xd6\xd8-\xf6\xf8-\xfd\x8a\x8c\x8e\x9a\x9c\x9e\x9f]", evidence)
-    signs = re.findall(rb"[\x80\x85\x91-\x97\x99\xa0\xa3\xa7\xa9\xab\xae\xb0-\xb3\xb5\xb7\xba-\xbe\xd7]", evidence)
-    unused = re.findall(rb"[\x81\x8d\x8f\x90\x9d]", evidence)
+    signs = re.findall(
+        rb"[\x80\x85\x91-\x97\x99\xa0\xa3\xa7\xa9\xab\xae\xb0-\xb3\xb5\xb7\xba-\xbe\xd7]", evidence
+    )
+    # Bytes without a meaning, and the first two of three or four bytes of UTF-8: a character that was cut off.
+    unused = re.findall(rb"[\x81\x8d\x8f\x90\x9d]|[\xe0-\xf4][\x80-\xbf]", evidence)
     num_foreign = sum(map(len, runs))
     return not unused and short >= 0.9 * len(runs) and len(letters) + len(signs) >= 0.9 * num_foreign
 
@@ -212,7 +222,8 @@ def _write_utf8(path: Path, encoding: str, copy: Path) -> None:
                 file.write((text.replace("\r", "\n") if old_ends else text).encode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} looks like {encoding}, but not throughout: {error.reason} ({error.object[error.start]:#04x}). {SAVE_AS}"
+            f"{path} looks like {encoding}, but not throughout: {error.reason} "
+            f"({error.object[error.start]:#04x}). {SAVE_AS}"
         ) from error
     except OSError as error:
         raise DataError(
@@ -229,6 +240,6 @@ def _note(encoding: str, severity: Severity) -> Finding:
 
 def _broken(path: Path, byte: _BrokenByte) -> DataError:
     return DataError(
-        f"{path} is not valid UTF-8: line {byte.line} holds the byte {byte.value:#04x} at offset {byte.offset}, "
-        f"and the text is neither GBK nor Latin-1. {SAVE_AS}"
+        f"{path} is not valid UTF-8: line {byte.line} holds the byte {byte.value:#04x} at offset "
+        f"{byte.offset}, and the text is neither GBK nor Latin-1. {SAVE_AS}"
     )

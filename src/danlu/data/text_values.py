@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from danlu.core.findings import Finding
 
 if TYPE_CHECKING:
     import polars as pl
+
+Text = TypeVar("Text", "pl.Series", "pl.Expr")
 
 # Missing in every column, exactly as written: in no text do they mean anything else.
 MISSING = ("NaN", "nan", "NULL", "null", "(null)", "N/A", "n/a", "#N/A", "<NA>", "\\N")
@@ -23,13 +25,33 @@ YES_NO = (
 )  # fmt: skip
 DECIMAL_COMMA = "decimal comma"
 WITH_COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?$"  # 12   12,5   1.234,5
+# Signs around numbers that people understand and programs do not: $1,200   15 %   1 234
+DECORATED = r"^[$€£¥]?\s?[+-]?(?:\d{1,3}(?:[, ]\d{3})+|\d+)(?:[.,]\d+)?\s?[%$€£¥]?$"
 # One of these shows that the comma is no thousands separator: 0,512   12,5   1,2345
 CLEARLY_DECIMAL = r"^[+-]?0,|,(?:\d{1,2}|\d{4,})$"
 MOSTLY = 0.5  # from this share of numbers on, the other values of a column count as slips
 NUM_ROWS = 5  # rows named in a finding
 
-# What a column of text is: numbers (or "typed" as text by its source), codes such as 007, numbers beyond 64 bits, text.
-Kind = Literal["number", "decimal comma", "typed", "code", "long", "text"]
+# What a column of text is: numbers, "typed" as text by its source or "decorated" with signs; codes as 007;
+# whole numbers too "long" for 64 bits; text.
+Kind = Literal["number", "decimal comma", "typed", "decorated", "code", "long", "text"]
+
+
+TOLD: dict[
+    Kind, tuple[str, str]
+] = {  # kinds that a person is told about: code of the finding, and what is said
+    "code": ("leading_zeros", "hold codes with leading zeros, so they are kept as text"),
+    "long": ("long_numbers", "hold whole numbers too long to be exact, so they are kept as text"),
+    "typed": ("numbers_as_text", "hold nothing but numbers, but are text in the source, and stay text"),
+    "decorated": (
+        "signs_in_numbers",
+        "hold numbers with signs, such as $1,200 or 15 %, and are kept as text",
+    ),
+    "decimal comma": (
+        "decimal_comma",
+        "hold numbers with a decimal comma, such as 1,5 for 1.5, and were read so",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -55,8 +77,9 @@ class Cleaned:
 def clean(frame: pl.DataFrame, *, find_numbers: bool, keep_text: Collection[str] = ()) -> Cleaned:
     """`frame` with trimmed text, null for words that mean missing and, with `find_numbers`, numbers for text.
 
-    Columns in `keep_text` stay text; so do codes with leading zeros and whole numbers too long for 64 bits. Without
-    `find_numbers` (text that a source with types calls text) a finding names the columns that hold nothing but numbers.
+    Columns in `keep_text` stay text; so do codes with leading zeros and whole numbers too long for 64 bits.
+    Without `find_numbers` (text that a source with types calls text) a finding names the columns that hold
+    nothing but numbers.
     """
     import polars as pl
 
@@ -67,14 +90,21 @@ def clean(frame: pl.DataFrame, *, find_numbers: bool, keep_text: Collection[str]
     columns = _plain_numbers(frame, candidates)
     done = {column.name for column in columns}
     frame = frame.with_columns(trimmed(pl.col(name)) for name in names if name not in done)
-    columns += [_number_or_text(frame[name]) for name in candidates if name not in done]
+    words = _with_odd_words(frame, [name for name in names if name not in done])
+    columns += [_number_or_text(frame[name]) for name in candidates if name in words]
     if not find_numbers:
         columns = [column if column.values is None else replace(column, kind="typed") for column in columns]
-    done = {column.name for column in columns if column.kind not in ("text", "typed")}
+    done = {column.name for column in columns if column.kind not in ("text", "typed", "decorated")}
     # What means missing among the numbers of a file most likely means missing in its texts too.
-    evidence = {word for column in columns if column.kind in ("number", "decimal comma") for word in column.missing}
+    evidence = {
+        word for column in columns if column.kind in ("number", "decimal comma") for word in column.missing
+    }
     found = {column.name: column for column in columns}
-    texts = [_text(frame[name], evidence, found.get(name)) for name in names if name not in done]
+    texts = [
+        _text(frame[name], evidence, found.get(name))
+        for name in names
+        if name not in done and (name in words or name in found)
+    ]
     columns = [column for column in columns if column.name in done] + texts
     frame = frame.with_columns(column.values for column in columns if column.values is not None)
     reading = {column.name: column.reading for column in columns if column.reading != Reading()}
@@ -89,8 +119,8 @@ def trimmed(column: pl.Expr) -> pl.Expr:
     return pl.when(text != "").then(text).name.keep()
 
 
-def as_number(text: pl.Series, *, decimal_comma: bool = False) -> pl.Series:
-    """Trimmed text as float64: null for a word that means missing, and for what is no number."""
+def as_number(text: Text, *, decimal_comma: bool = False) -> Text:
+    """Trimmed text (series or expression) as float64: null for what means missing or is no number."""
     import polars as pl
 
     if decimal_comma:
@@ -98,7 +128,7 @@ def as_number(text: pl.Series, *, decimal_comma: bool = False) -> pl.Series:
     return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
-def means_missing(text: pl.Series) -> pl.Series:
+def means_missing(text: Text) -> Text:
     """Whether trimmed text among numbers, dates or yes and no stands for a missing value; null stays null."""
     return text.str.to_lowercase().is_in(list(MISSING_AMONG_VALUES))
 
@@ -116,7 +146,9 @@ class _Column:
     kind: Kind
     values: pl.Series | None = None
     missing: dict[str, int] = field(default_factory=dict[str, int])  # word: how often it was read as missing
-    kept: dict[str, int] = field(default_factory=dict[str, int])  # word: how often it stayed, though it looks missing
+    kept: dict[str, int] = field(
+        default_factory=dict[str, int]
+    )  # word: how often it stayed, though it looks missing
     num_slips: int = 0  # values that are no numbers among many that are
     slips: dict[int, str] = field(default_factory=dict[int, str])  # the first of them: row: text
     reading: Reading = field(default_factory=Reading)
@@ -128,7 +160,9 @@ def _plain_numbers(frame: pl.DataFrame, names: Sequence[str]) -> list[_Column]:
 
     given = {name: len(frame) - frame[name].null_count() for name in names}
     numbers = frame.select(pl.col(name).cast(pl.Float64, strict=False) for name in names)
-    numbers = numbers.select(name for name in names if 0 < given[name] == len(frame) - numbers[name].null_count())
+    numbers = numbers.select(
+        name for name in names if 0 < given[name] == len(frame) - numbers[name].null_count()
+    )
     has_nan = numbers.select(pl.all().is_nan().any())
     numbers = numbers.select(name for name in numbers.columns if not has_nan[name].item())
     is_whole = numbers.select((pl.all() == pl.all().floor()).all())
@@ -149,8 +183,24 @@ def _plain_numbers(frame: pl.DataFrame, names: Sequence[str]) -> list[_Column]:
     return columns
 
 
+def _with_odd_words(frame: pl.DataFrame, names: Sequence[str]) -> set[str]:
+    """The columns of `names` that hold a number or a word for missing, and so need a closer look."""
+    import polars as pl
+
+    odd = frame.select(
+        (
+            pl.col(name).cast(pl.Float64, strict=False).is_not_null().any()
+            | means_missing(pl.col(name)).any()
+            | pl.col(name).is_in(list(MISSING)).any()
+            | pl.col(name).str.contains(f"(?:{DECORATED})|(?:{WITH_COMMA})").any()
+        ).alias(name)
+        for name in names
+    )
+    return {name for name in names if odd[name].item()}
+
+
 def _number_or_text(text: pl.Series) -> _Column:
-    """A column in which some value is no number: numbers with words for missing, decimal commas, slips, or text."""
+    """A column in which some value is no number: words for missing, decimal commas, slips, or text."""
     import polars as pl
 
     number = as_number(text)
@@ -168,6 +218,8 @@ def _number_or_text(text: pl.Series) -> _Column:
         if given.str.contains(WITH_COMMA).all() and given.str.contains(CLEARLY_DECIMAL).any():
             values = as_number(text, decimal_comma=True)
             return _Column(text.name, "decimal comma", values, words, reading=Reading(format=DECIMAL_COMMA))
+    if rest.head(1000).str.contains(DECORATED).all() and rest.str.contains(DECORATED).all():
+        return _Column(text.name, "decorated")
     if number.count() < MOSTLY * (number.count() + len(rest)):
         return _Column(text.name, "text")
     is_slip = number.is_null() & ~means_missing(text)
@@ -243,29 +295,27 @@ def _notes(columns: Sequence[_Column]) -> Iterator[Finding]:
         if column.num_slips:
             shown = ", ".join(f"{value!r} in row {row}" for row, value in column.slips.items())
             more = ", ..." if column.num_slips > len(column.slips) else ""
+            what = "1 value is none" if column.num_slips == 1 else f"{column.num_slips:,} values are none"
             yield Finding(
                 "mixed_types",
                 "warning",
-                f"Column {column.name!r} holds mostly numbers, but {column.num_slips} values are none ({shown}{more}): "
-                "it is kept as text.",
+                f"Column {column.name!r} holds mostly numbers, but {what} ({shown}{more}): it is kept as "
+                "text.",
                 {"num_rows": column.num_slips, "values": list(column.slips.values())},
                 ("Correct these values, or leave them empty.",),
                 (column.name,),
                 tuple(column.slips),
             )
-    for kind, code, what in (
-        ("code", "leading_zeros", "hold codes with leading zeros, so they are kept as text"),
-        ("long", "long_numbers", "hold whole numbers too long to be exact, so they are kept as text"),
-        ("typed", "numbers_as_text", "are text in the source although they hold nothing but numbers, and stay text"),
-        ("decimal comma", "decimal_comma", "hold numbers with a decimal comma, such as 1,5 for 1.5, and were read so"),
-    ):
+    for kind, (code, what) in TOLD.items():
         names = tuple(column.name for column in columns if column.kind == kind)
         if names:
             yield Finding(code, "info", f"These columns {what}: {_listed(names)}.", columns=names)
 
 
 def _words(counts: dict[str, dict[str, int]]) -> str:
-    parts = [f"{word!r} in {name!r} ({count})" for name, words in counts.items() for word, count in words.items()]
+    parts = [
+        f"{word!r} in {name!r} ({count})" for name, words in counts.items() for word, count in words.items()
+    ]
     return _listed(parts)
 
 

@@ -32,7 +32,7 @@ def open_columns(path: Path, *, kind: str) -> Iterator[Table]:
     except (pl.exceptions.PolarsError, OSError) as error:
         name = {"parquet": "Parquet", "arrow": "Arrow IPC (Feather)"}[kind]
         raise DataError(
-            f"{path.name} cannot be read as a {name} file: {str(error).splitlines()[0]}. "
+            f"{path.name} is no {name} file that can be read: {str(error).splitlines()[0]}. "
             "It is damaged, cut off, or of another format than its name says."
         ) from error
     yield _table(lazy, head, num_rows, path)
@@ -49,7 +49,9 @@ def open_json_lines(path: Path) -> Iterator[Table]:
             num_rows = int(lazy.select(pl.len()).collect().item())
             head = lazy.head(NUM_PROBED).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(_wrong_line(text.path, path.name) or f"{path.name} cannot be read: {error}.") from error
+            raise DataError(
+                _wrong_line(text.path, path.name) or f"{path.name} cannot be read: {error}."
+            ) from error
         yield _table(lazy, head, num_rows, path, text.notes)
 
 
@@ -66,21 +68,30 @@ def open_excel(path: Path, *, sheet: str | None) -> Iterator[Table]:
         sheets = fastexcel.read_excel(path).sheet_names
     except (fastexcel.FastExcelError, ValueError, OSError) as error:
         raise DataError(
-            f"{path.name} cannot be read as an Excel file: {str(error).splitlines()[0]}. Save it again as .xlsx or as CSV."
+            f"{path.name} cannot be read as an Excel file: {str(error).splitlines()[0]}. Save it again as "
+            ".xlsx or as CSV."
         ) from error
     if sheet is not None and sheet not in sheets:
-        raise DataError(f"{path.name} has no sheet {sheet!r}.{closest(sheet, sheets)} Sheets: {', '.join(sheets)}.")
+        raise DataError(
+            f"{path.name} has no sheet {sheet!r}.{closest(sheet, sheets)} Sheets: {', '.join(sheets)}."
+        )
     chosen = sheets[0] if sheet is None else sheet
     try:
         frame = pl.read_excel(path, sheet_name=chosen, engine="calamine", infer_schema_length=None)
     except pl.exceptions.NoDataError as error:
-        raise DataError(f"Sheet {chosen!r} of {path.name} is empty. Name another one of: {', '.join(sheets)}.") from error
+        raise DataError(
+            f"Sheet {chosen!r} of {path.name} is empty. Name another one of: {', '.join(sheets)}."
+        ) from error
     except (fastexcel.FastExcelError, pl.exceptions.PolarsError) as error:
         message = str(error).splitlines()[0]
-        raise DataError(f"Sheet {chosen!r} of {path.name} cannot be read: {message}. Save it as CSV and read that.") from error
+        raise DataError(
+            f"Sheet {chosen!r} of {path.name} cannot be read: {message}. Save it as CSV and read that."
+        ) from error
     notes = ()
     if sheet is None and len(sheets) > 1:
-        message = f"The first sheet, {chosen!r}, was read; {path.name} also has {', '.join(map(repr, sheets[1:]))}."
+        message = (
+            f"The first sheet, {chosen!r}, was read; {path.name} also has {', '.join(map(repr, sheets[1:]))}."
+        )
         notes = (Finding("first_sheet", "info", message, {"sheets": list(sheets)}),)
     yield Table(frame.iter_slices, frame.height, int(frame.estimated_size()), is_text=True, notes=notes)
 
@@ -97,7 +108,9 @@ def _table(
         try:
             yield from resize(lazy.collect_batches(maintain_order=True), rows)
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path.name} is damaged: {str(error).splitlines()[0]}. Copy or make it again.") from error
+            raise DataError(
+                f"{path.name} is damaged: {str(error).splitlines()[0]}. Copy or make it again."
+            ) from error
 
     return Table(batches, num_rows, int(head.estimated_size() / head.height * num_rows), notes=notes)
 
@@ -107,11 +120,13 @@ def _wrong_line(path: Path, name: str) -> str | None:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if number == 1 and line.lstrip().startswith("["):
-                return f"{name} is a JSON array. danlu reads JSON lines: one object a line, no brackets and commas between."
+                return f"{name} is a JSON array. danlu reads JSON lines: one object a line, without brackets."
             try:
                 value: Any = json.loads(line) if line.strip() else {}
             except json.JSONDecodeError as error:
-                return f"{name}: line {number} is not JSON ({error}). Each line must be one JSON object."
+                return f"{name}: line {number} is not JSON ({error.msg}). Each line must be one JSON object."
             if not isinstance(value, dict):
-                return f'{name}: line {number} holds {json.dumps(value)[:40]}, not a JSON object such as {{"age": 39}}.'
+                return (
+                    f'{name}: line {number} holds {json.dumps(value)[:40]}, not an object like {{"age": 39}}.'
+                )
     return None

@@ -19,7 +19,9 @@ from danlu.evaluate.proportion import wilson_interval
 NUM_FOLDS = 5
 FEWEST_ROWS = 50
 FEWEST_ROWS_OF_A_CLASS = 10
-FEWEST_ERRORS = 50  # with fewer, a correction that looks clear on these rows made new ones worse (penguins, wdbc)
+FEWEST_ERRORS = (
+    50  # with fewer, a correction that looks clear on these rows made new ones worse (penguins, wdbc)
+)
 
 
 def fit_calibrator(

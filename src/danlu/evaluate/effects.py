@@ -126,8 +126,9 @@ def _number_grid(column: pl.Series, size: int) -> pl.Series:
     if not len(known):
         return column.clear()
     grid = np.unique(np.quantile(known, np.linspace(0.05, 0.95, size)))
-    if len(grid) < 2:  # nearly constant: show what else there is
-        grid = np.unique(known)[:size]
+    if len(grid) < 5:  # nearly all rows have a few values: show the range of all there are
+        values = np.unique(known)
+        grid = values[np.unique(np.linspace(0, len(values) - 1, size).round().astype(int))]
     if column.dtype.is_integer():
         grid = np.unique(np.round(grid))
     import polars as pl

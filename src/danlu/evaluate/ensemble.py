@@ -28,7 +28,7 @@ def select(
     weight: np.ndarray | None = None,
     rounds: int = 25,
     bags: int = 10,
-    min_gain: float = 0.002,
+    min_gain: float = 0.0005,
     min_weight: float = 0.04,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -66,7 +66,7 @@ def convex_least_squares(
     observed: np.ndarray | Sequence[float],
     *,
     weight: np.ndarray | None = None,
-    min_gain: float = 0.002,
+    min_gain: float = 0.0005,
 ) -> dict[str, float]:
     """Weights of at least 0 with the sum 1 whose mean prediction has the least squared error on these rows.
 

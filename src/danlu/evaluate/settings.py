@@ -47,8 +47,14 @@ class EvaluationSettings:
             raise RecipeError(f"evaluation.threshold must lie between 0 and 1, got {self.threshold}.")
         costs = (self.cost_false_positive, self.cost_false_negative)
         if (costs[0] is None) != (costs[1] is None):
-            raise RecipeError("Costs come in pairs: set both evaluation.cost_false_positive and evaluation.cost_false_negative.")
-        if costs[0] is not None and costs[1] is not None and (min(costs[0], costs[1]) < 0 or max(costs[0], costs[1]) == 0):
+            raise RecipeError(
+                "Costs come in pairs: set both evaluation.cost_false_positive and evaluation.cost_false_negative."
+            )
+        if (
+            costs[0] is not None
+            and costs[1] is not None
+            and (min(costs[0], costs[1]) < 0 or max(costs[0], costs[1]) == 0)
+        ):
             raise RecipeError(f"Costs must not be negative, and one must be above 0, got {costs}.")
         if costs[0] is not None and self.threshold != "auto":
             raise RecipeError("Set either evaluation.threshold or the two costs, not both.")

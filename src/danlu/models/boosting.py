@@ -14,13 +14,14 @@ from danlu.core.ideas import Batch, Context, State, Step
 from danlu.core.parts import Settings, part
 from danlu.core.seeds import derive
 from danlu.core.tasks import Task
-from danlu.models.growing_trees import GrowingTrees
+from danlu.models.growing_trees import GrowingTrees, fingerprint
 from danlu.models.lightgbm_trees import from_lightgbm
 from danlu.models.rows import Rows, training_rows
 from danlu.models.sklearn_trees import check_features
 from danlu.models.stored import Stored
 from danlu.models.trees import MAX_DEPTH, read_trees
 
+ROWS_WORTH_THREADS = 5_000  # below it the threads of LightGBM wait for each other longer than they work
 Loss = Literal["squared", "absolute", "huber", "quantile"]
 OBJECTIVES = {"squared": "regression", "absolute": "regression_l1", "huber": "huber", "quantile": "quantile"}
 
@@ -44,7 +45,8 @@ class BoostingSettings(Settings):
     feature_fraction_per_split: float = 1.0
     """Share of these features that each split chooses from, in (0, 1]."""
     bagging_fraction: float = 0.8
-    """Share of the rows, drawn without repetition, that each tree is fitted to, in (0, 1]."""
+    """Share of the rows, drawn without repetition, that each tree is fitted to, in (0, 1]. All rows are taken
+    where there are so few that none might be drawn."""
     l1: float = 0.0
     """Penalty on the sizes of the leaves' values, in units of the gradient, 0 or more."""
     l2: float = 1.0
@@ -134,8 +136,8 @@ class Boosting:
         if self._fit is None or not self._fit.is_of(batch):
             self._fit, is_new = self._start(batch, context), True
         booster, scale = self._fit.booster, self._fit.scale
-        has_ended = False
-        while booster.num_trees() // num_scores < known + self.settings.rounds_per_call and not has_ended:
+        goal, has_ended = min(known + self.settings.rounds_per_call, self.settings.num_rounds), False
+        while booster.num_trees() // num_scores < goal and not has_ended:
             has_ended = booster.update()  # True where no tree of the round found a split
         is_finite = True
         if booster.num_trees() // num_scores > known:
@@ -149,7 +151,11 @@ class Boosting:
                 self.base = scale.centre
         (_, _, loss, _), *_ = booster.eval_train()
         signals = {"num_rounds": self.num_rounds, "finite": is_finite}
-        return Step({"loss": float(loss) * scale.width**self._loss_power}, signals, done=has_ended or self.num_rounds >= self.settings.num_rounds)
+        return Step(
+            {"loss": float(loss) * math.prod([scale.width] * self._loss_power)},
+            signals,
+            done=has_ended or self.num_rounds >= self.settings.num_rounds,
+        )
 
     def __call__(self, x: Any) -> np.ndarray:
         """(n, d) -> (n,) values, (n,) logits of class 1, or (n, k) logits."""
@@ -194,11 +200,13 @@ class Boosting:
         scale = Scale(0.0, 1.0) if self.task.is_classification else Scale.of(rows, self.settings)
         y = (rows.y - scale.centre) / scale.width
         weight = None if rows.sample_weight is None else rows.weight / rows.weight.mean()
-        parameters = self._parameters(context)
+        parameters = self._parameters(context, len(y))
+        if (1 - self.settings.bagging_fraction) ** len(y) > 1e-9:  # LightGBM draws each row on its own
+            parameters |= {"bagging_freq": 0}
         booster = lightgbm.Booster(parameters, lightgbm.Dataset(rows.x, y, weight=weight, params=parameters))
         return _Fit(batch, scale, booster)
 
-    def _parameters(self, context: Context) -> dict[str, Any]:
+    def _parameters(self, context: Context, num_rows: int) -> dict[str, Any]:
         settings, task = self.settings, self.task
         return {
             "objective": OBJECTIVES[settings.loss] if task.kind == "regression" else task.kind,
@@ -220,7 +228,7 @@ class Boosting:
             "min_data_in_bin": settings.min_rows_per_bin,
             "extra_trees": settings.extra_trees,
             "seed": derive(self.seed, "boosting"),
-            "num_threads": context.num_threads,
+            "num_threads": context.num_threads if num_rows >= ROWS_WORTH_THREADS else 1,
             "deterministic": True,
             "force_row_wise": True,
             "feature_pre_filter": False,
@@ -256,5 +264,9 @@ class _Fit(NamedTuple):
     booster: Any
 
     def is_of(self, batch: Batch) -> bool:
-        """Whether it was made of these very arrays."""
-        return all(batch.get(name) is self.batch.get(name) for name in ("x", "y", "weight"))
+        """Whether it was made of these rows."""
+        return all(_are_same(batch.get(name), self.batch.get(name)) for name in ("x", "y", "weight"))
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    return one is other or (one is not None and other is not None and fingerprint(one) == fingerprint(other))

@@ -57,7 +57,7 @@ def read_seen(stored: Stored, task: Task) -> np.ndarray:
 
 
 def stratified_folds(y: np.ndarray, num_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """A fold for each row, (n,) in range(num_folds), in which every class is as evenly spread as it can be."""
+    """A fold for each row, (n,) in range(num_folds), with every class spread as evenly as it can be."""
     folds = np.empty(len(y), dtype=np.int64)
     shuffled = rng.permutation(len(y))
     folds[shuffled[np.argsort(y[shuffled], kind="stable")]] = np.arange(len(y)) % num_folds

@@ -28,6 +28,7 @@ from danlu.models.stored import Stored
 from danlu.models.trees import MAX_DEPTH, TreeEnsemble, read_trees
 
 INTELEX_FROM = 5_000  # rows; scikit-learn-intelex grows a tree there in a third of the time
+ROWS_WORTH_THREADS = 50_000  # rows times trees; below it joblib waits longer for its threads than they work
 WORK_PER_ROUND = 2e7  # rows * log2(rows) * features tried at a split: about a second of a thread
 
 
@@ -49,7 +50,7 @@ class ForestSettings(Settings):
     take each row once."""
     smoothing: float = 1.0
     """Trees that vote as the classes' shares of all rows, above 0, so that no probability is 0 or 1."""
-    trees_per_round: int = 10
+    trees_per_round: int = 50
     """Most trees that one round grows, at least 1; fewer where the table is so large that they take long."""
 
     def __post_init__(self) -> None:
@@ -163,7 +164,7 @@ class Forest:
             max_features=self._max_features,
             bootstrap=self.name == "random_forest" or not draws_all,
             max_samples=drawn,
-            n_jobs=context.num_threads,
+            n_jobs=context.num_threads if num_trees * len(rows.y) >= ROWS_WORTH_THREADS else 1,
             random_state=self._stream(),
         )
         is_float32 = library == "sklearn"  # the other one compares in float64
@@ -186,7 +187,7 @@ class Forest:
         return max(1, int(share * self.num_features + 1e-9))
 
     def _stream(self) -> np.random.RandomState:
-        """Random numbers for the next trees: scikit-learn took one for each tree so far, which are skipped."""
+        """Random numbers for the next trees: the one that each tree so far took is skipped."""
         stream = np.random.RandomState(derive(self.seed, self.name))
         stream.randint(np.iinfo(np.int32).max, size=self.num_rounds)
         return stream

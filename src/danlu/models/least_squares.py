@@ -1,4 +1,4 @@
-"""Least squares and ridge: solved exactly by QR and SVD in float64, or by conjugate gradients where that is cheaper.
+"""Least squares and ridge: exact by QR and SVD in float64, or by conjugate gradients where that is cheaper.
 
 Minimises  sum_i w_i (y_i - b - z_i c)^2 + strength |c|^2  with a constant b that is not penalised, z the
 features. The table is centred and walked over in blocks: R of QR is updated block by block, so a copy of it
@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from danlu.core.errors import DataError
+from danlu.core.errors import DataError, OutOfTime
 from danlu.core.ideas import Context
 from danlu.core.scores import dense
 from danlu.core.seeds import generator
 from danlu.models.affine import Affine
-from danlu.models.native import OutOfTime
 from danlu.models.rows import Rows, slices
 
 EXACT_FLOPS = 2e10
@@ -65,7 +64,7 @@ class Solution(NamedTuple):
 
 
 class Spectrum(NamedTuple):
-    """The singular value decomposition of z, weighted by the roots of the weights, and the target in its terms."""
+    """Singular value decomposition of z times the roots of the weights, and the target in its terms."""
 
     values: np.ndarray
     """(r,) singular values."""
@@ -76,7 +75,7 @@ class Spectrum(NamedTuple):
 
 
 def least_squares(rows: Rows, context: Context) -> Solution:
-    """The least-squares solution; of several equally good ones the shortest, in units of standard deviations."""
+    """The least-squares solution; of equally good ones the shortest, in units of standard deviations."""
     features = scaled(describe(rows))
     if is_cheap(features):
         return Solution(from_spectrum(features, decompose(features, context), 0.0), 0.0)
@@ -84,7 +83,7 @@ def least_squares(rows: Rows, context: Context) -> Solution:
 
 
 def ridge(features: Features, strength: float | None, context: Context) -> Solution:
-    """The ridge solution; without a strength, the one with the least squared error on rows left out of the fit."""
+    """The ridge solution; without a strength, that with the least error on rows left out of the fit."""
     if not is_cheap(features):
         return descend(
             features, held_out_strength(features, context) if strength is None else strength, context
@@ -97,7 +96,7 @@ def ridge(features: Features, strength: float | None, context: Context) -> Solut
 
 
 def describe(rows: Rows, expand: Callable[[Any], Any] | None = None) -> Features:
-    """Weighted means and standard deviations of the features, with a factor of 1 for all but the constants."""
+    """Weighted means and standard deviations of the features, with the factor 1 for all but constants."""
     with np.errstate(over="ignore", invalid="ignore"):
         is_sparse = expand is None and hasattr(rows.x, "nnz")
         mean, variance = _sparse_moments(rows) if is_sparse else _moments(rows, expand or identity)
@@ -120,7 +119,7 @@ def identity(x: Any) -> Any:
 
 
 def is_cheap(features: Features) -> bool:
-    """Whether the exact solution takes seconds, or at least not longer than some hundred passes over the values."""
+    """Whether the exact solution takes seconds, or no longer than some hundred passes over the values."""
     num_rows, num_features = len(features.rows.y), len(features.mean)
     is_sparse = features.expand is identity and hasattr(features.rows.x, "nnz")
     num_values = features.rows.x.nnz if is_sparse else num_rows * num_features
@@ -191,7 +190,7 @@ def descend(features: Features, strength: float, context: Context) -> Solution:
 def conjugate_gradients(
     features: Features, strength: float, context: Context, *, start: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
-    """CGLS (Hestenes, Stiefel 1952) on features scaled to a standard deviation of 1: (t,) coefficients, converged."""
+    """CGLS (Hestenes, Stiefel 1952) on features of standard deviation 1: (t,) coefficients, converged."""
     x, mean, root = features.rows.x, features.mean, np.sqrt(features.rows.weight)
     varies = features.deviation > 0
     inverse = np.where(varies, 1.0 / np.where(varies, features.deviation, 1.0), 0.0)

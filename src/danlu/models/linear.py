@@ -73,7 +73,7 @@ def check_strength(strength: float | str) -> None:
 @part(
     "model",
     "linear",
-    summary="Least squares: a weighted sum of the columns. Solved exactly; the first model to try on numbers.",
+    summary="Least squares: a weighted sum of the columns, solved exactly. The first model to try.",
     source="Legendre 1805, Nouvelles methodes pour la determination des orbites des cometes",
     tasks=("regression",),
     encoding="linear",

@@ -19,7 +19,7 @@ class LinearModule(nn.Module):
 
     def __init__(self, task: Task, num_features: int, *, seed: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(num_features, task.num_scores, dtype=torch.float64)
+        self.linear = nn.Linear(num_features, task.num_scores, device="meta").to_empty(device="cpu").double()
         self._one_score = task.num_scores == 1
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -31,4 +31,7 @@ class LinearModule(nn.Module):
 
     def arrays(self) -> dict[str, Any]:
         """`weight` (k, d) and `bias` (k,) as float64 arrays."""
-        return {"weight": self.linear.weight.detach().numpy().copy(), "bias": self.linear.bias.detach().numpy().copy()}
+        return {
+            "weight": self.linear.weight.detach().numpy().copy(),
+            "bias": self.linear.bias.detach().numpy().copy(),
+        }

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from danlu.core.errors import OutOfTime
 from danlu.core.ideas import Batch, Context, Step
 from danlu.core.parts import Settings, part
 from danlu.core.scores import log_softmax
@@ -22,14 +23,13 @@ from danlu.core.tasks import Task
 from danlu.models.affine import Affine, AffineEstimator
 from danlu.models.classes import SMALLEST, class_weights, one_hot, stratified_folds
 from danlu.models.linear import check_strength
-from danlu.models.native import OutOfTime
 from danlu.models.rows import Rows, training_rows
 
 STRENGTHS = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01, 0.001)
 MAX_NEWTON_STEPS = 100
 MAX_INNER_STEPS = 250  # of conjugate gradients within a Newton step
 TOLERANCES = (1e-3, 1e-5, 1e-8)
-"""Largest slope of the mean loss after each round; scikit-learn stops at 1e-4, 1e-8 gives some six right digits."""
+"""Largest slope of the mean loss after each round. scikit-learn stops at 1e-4; 1e-8 gives six digits."""
 CHOICE_VALUES = 1 << 21  # numbers (values of x times classes) that the strength is chosen on
 NUM_FOLDS = 3
 
@@ -94,7 +94,7 @@ def minimise(
     tolerance: float = TOLERANCES[-1],
     start: Affine | None = None,
 ) -> Fit:
-    """The coefficients of the least penalised loss; a class without rows gets a probability near `SMALLEST`."""
+    """Coefficients with the least penalised loss; a class without rows gets a probability near `SMALLEST`."""
     seen = np.flatnonzero(class_weights(rows.y, rows.weight, num_classes))
     if len(seen) < num_classes:
         return _without_unseen(rows, seen, num_classes, strength, tolerance)
@@ -163,7 +163,7 @@ def choose_strength(rows: Rows, task: Task, context: Context) -> float:
 
 
 class _Loss:
-    """The penalised loss, its slope and its curvature. Coefficients are (d, m), m = 1 for two classes, else k."""
+    """The penalised loss, its slope and curvature. Coefficients are (d, m), m = 1 for two classes, else k."""
 
     def __init__(self, rows: Rows, num_classes: int, strength: float) -> None:
         self.x, self.weight, self.strength = rows.x, rows.weight[:, None], strength
@@ -194,7 +194,7 @@ class _Loss:
     def newton(
         self, p: np.ndarray, slope_w: np.ndarray, slope_b: np.ndarray, *, accuracy: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The step that Newton's method asks for, to within `accuracy`, by preconditioned conjugate gradients."""
+        """Newton's step to within `accuracy`, by preconditioned conjugate gradients."""
         spread = self.weight * p * (1.0 - p)
         scale_w, scale_b = self.squares_t @ spread + self.strength, spread.sum(axis=0) + 1e-12
         w, b = self.zeros()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -46,8 +46,12 @@ class MLPSettings(Settings):
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise RecipeError(f"mlp.dropout must lie in [0, 1), got {self.dropout}.")
-        if self.widths != "auto" and (not all(0 < width <= 65_536 for width in self.widths) or len(self.widths) > 100):
-            raise RecipeError(f"mlp.widths must be at most 100 numbers between 1 and 65536, got {list(self.widths)}.")
+        if self.widths != "auto" and (
+            not all(0 < width <= 65_536 for width in self.widths) or len(self.widths) > 100
+        ):
+            raise RecipeError(
+                f"mlp.widths must be at most 100 numbers between 1 and 65536, got {list(self.widths)}."
+            )
         if not 0 <= self.depth <= 100:
             raise RecipeError(f"mlp.depth must lie between 0 and 100, got {self.depth}.")
 
@@ -69,16 +73,15 @@ class MLP(nn.Module):
         self.settings, self.num_features = settings, num_features
         hidden = auto_widths(num_features, settings.depth) if settings.widths == "auto" else settings.widths
         self.widths = (num_features, *hidden, task.num_scores)
-        with torch.random.fork_rng(devices=[]):  # the same start whatever was drawn before
-            torch.manual_seed(derive(seed, "mlp", "init"))
-            layers: list[nn.Module] = []
-            for fan_in, fan_out in zip(self.widths[:-2], self.widths[1:-1], strict=True):
-                layers += [nn.Linear(fan_in, fan_out)]
-                layers += [nn.BatchNorm1d(fan_out)] if settings.batch_norm else []
-                layers += [ACTIVATIONS[settings.activation]()]
-                layers += [Dropout(settings.dropout, seed=derive(seed, "dropout", len(layers)))] if settings.dropout else []
-            self.layers = nn.Sequential(*layers, nn.Linear(*self.widths[-2:]))
-            self._initialise()
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(self.widths[:-2], self.widths[1:-1], strict=True):
+            layers += [empty_linear(fan_in, fan_out)]
+            layers += [nn.BatchNorm1d(fan_out)] if settings.batch_norm else []
+            layers += [ACTIVATIONS[settings.activation]()]
+            if settings.dropout:
+                layers += [Dropout(settings.dropout, seed=derive(seed, "dropout", len(layers)))]
+        self.layers = nn.Sequential(*layers, empty_linear(self.widths[-2], self.widths[-1]))
+        self._initialise(torch.Generator().manual_seed(derive(seed, "mlp", "init")))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of each row: (n,) where there is one, else (n, k)."""
@@ -93,27 +96,38 @@ class MLP(nn.Module):
         """Take over weights after checking their names, shapes and values."""
         own = self.state_dict()
         if set(state) != set(own):
-            raise BundleError(f"A network of widths {self.widths} has the weights {sorted(own)}, got {sorted(state)}.")
+            raise BundleError(
+                f"A network of widths {self.widths} has the weights {sorted(own)}, got {sorted(state)}."
+            )
         tensors: dict[str, torch.Tensor] = {}
         for name, tensor in own.items():
             array = np.asarray(state[name])
             if array.shape != tuple(tensor.shape) or torch.as_tensor(array).dtype != tensor.dtype:
                 raise BundleError(
-                    f"Weight {name} must be {tensor.dtype} of shape {tuple(tensor.shape)}, got {array.dtype} {array.shape}."
+                    f"Weight {name} must be {tensor.dtype} of shape {tuple(tensor.shape)}, "
+                    f"got {array.dtype} {array.shape}."
                 )
             if not np.isfinite(array).all():
                 raise BundleError(f"Weight {name} holds values that are not finite.")
-            tensors[name] = torch.as_tensor(array.copy())
+            tensors[name] = torch.as_tensor(array)
         self.load_state_dict(tensors)
         self.eval()
 
-    def _initialise(self) -> None:
-        """He for the rectifying activations, Xavier for the others; biases 0; a last layer near 0."""
-        linears = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+    def _initialise(self, generator: torch.Generator) -> None:
+        """He for the rectifying activations, Xavier for the others; biases 0."""
         rectifies = self.settings.activation in ("relu", "leaky_relu", "elu", "gelu", "silu")
-        for layer in linears:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu") if rectifies else nn.init.xavier_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                if rectifies:
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                else:
+                    nn.init.xavier_normal_(layer.weight, generator=generator)
+                nn.init.zeros_(layer.bias)
+
+
+def empty_linear(fan_in: int, fan_out: int, dtype: torch.dtype = torch.float32) -> nn.Linear:
+    """A linear layer whose weights are not drawn yet: torch's own start would use up its global generator."""
+    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=dtype))
 
 
 class Dropout(nn.Module):

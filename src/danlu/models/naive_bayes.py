@@ -1,4 +1,6 @@
-"""Naive Bayes: the columns are taken as independent within a class. log p(c | x) = log p(c) + sum_j log p(x_j | c) - Z.
+"""Naive Bayes: the columns are taken as independent within a class.
+
+log p(c | x) = log p(c) + sum_j log p(x_j | c) - Z
 
 Our own few lines of NumPy, equal to scikit-learn's, so that a small run need not wait for an import of two
 seconds.
@@ -133,7 +135,7 @@ class CountNB:
         return spread(self.joint(x), self.seen, self.task)
 
     def state(self) -> State:
-        """`seen` (s,) class codes, `coefficients` (d, s) and `intercept` (s,) of the joint log-likelihoods."""
+        """`seen` (s,) class codes, `coefficients` (d, s), `intercept` (s,) of the joint log-likelihoods."""
         return {"seen": self.seen, **self.joint.state()}
 
     def load(self, state: State) -> None:
@@ -173,7 +175,8 @@ class MultinomialNB(CountNB):
         rows = training_rows(batch)
         if rows.x.shape[1] and rows.x.min() < 0:
             raise DataError(
-                "multinomial_nb counts things, and a column has values below zero. Ignore that column, or use gaussian_nb."
+                "multinomial_nb counts things, and a column has values below zero. "
+                "Ignore that column, or use gaussian_nb."
             )
         self.seen, totals, sums = _sums(rows, len(task.labels))
         counts = sums + self.settings.smoothing
@@ -223,7 +226,7 @@ def _mean_and_variance(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sums(rows: Rows, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The classes that have rows (s,), their weight (s,), and the weighted sum of each column in each: (d, s)."""
+    """Classes that have rows (s,), their weight (s,), and the weighted sum of each column in each: (d, s)."""
     totals = class_weights(rows.y, rows.weight, num_classes)
     seen = np.flatnonzero(totals)
     weights = (rows.y[:, None] == seen) * rows.weight[:, None]

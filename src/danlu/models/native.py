@@ -1,4 +1,4 @@
-"""Which library fits what: scikit-learn, or scikit-learn-intelex where it was measured to be the faster one."""
+"""Which library fits what: scikit-learn, or scikit-learn-intelex where it was measured to be faster."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
-
-from danlu.core.errors import DanluError
 
 
 class Choice(NamedTuple):
@@ -36,12 +34,8 @@ CHOICES = {
 }
 
 
-class OutOfTime(DanluError):
-    """A fit could not be finished before its deadline."""
-
-
 def native(name: str, x: Any, *, num_threads: int = 1, **settings: Any) -> Any:
-    """The estimator `name` of the library that fits `x` faster; scikit-learn's where intelex is not installed."""
+    """The estimator `name` of the library that fits `x` faster; scikit-learn's where intelex is absent."""
     module, intelex_from = CHOICES[name]
     if intelex_from is not None and x.shape[0] >= intelex_from and not hasattr(x, "toarray"):
         try:

@@ -1,4 +1,4 @@
-"""k-nearest neighbours: a new row is answered by the training rows that are most like it, which the model keeps.
+"""k-nearest neighbours: a row is answered by the training rows that are most like it, which the model keeps.
 
 Neighbours are found by a matrix product in NumPy, or by SciPy's k-d tree where there are many rows and few
 columns (as fast as scikit-learn-intelex and three times as fast as scikit-learn on 16,000 rows and 14
@@ -35,7 +35,7 @@ class NeighborSettings(Settings):
     weights: Literal["uniform", "distance"] = "uniform"
     """Whether they have an equal say, or one over their distance."""
     metric: Literal["euclidean", "manhattan"] = "euclidean"
-    """Distance between rows: the root of the sum of squared differences, or the sum of absolute differences."""
+    """Distance between rows: the root of summed squared differences, or summed absolute differences."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -45,7 +45,7 @@ class NeighborSettings(Settings):
 @part(
     "model",
     "knn",
-    summary="k-nearest neighbours: the answer of the most similar training rows. Few columns; keeps the rows.",
+    summary="k-nearest neighbours: the answer of the most similar rows. For few columns; keeps the rows.",
     source="Cover, Hart 1967, IEEE Transactions on Information Theory 13(1)",
     settings=NeighborSettings,
     encoding="linear",
@@ -54,7 +54,7 @@ class NeighborSettings(Settings):
     keeps_rows=True,
 )
 class NearestNeighbors:
-    """The training rows, and the mean or the vote of the nearest of them. A row's weight multiplies its say."""
+    """The training rows; the nearest of them are averaged or vote. A row's weight multiplies its say."""
 
     keeps_rows = True
 
@@ -95,7 +95,7 @@ class NearestNeighbors:
         return link_scores(log_shares(answers), self.task) if self.task.is_classification else answers[:, 0]
 
     def say(self, index: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """Share of each neighbour in the answer: (n, k), rows sum to 1. Where some are at distance 0, only they count."""
+        """Share of each neighbour in the answer, (n, k). Where some are at distance 0, only they count."""
         say = self.weight[index]
         if self.settings.weights == "distance":
             same = distance == 0
@@ -151,27 +151,24 @@ class Search:
             far = cdist(dense(x), self.rows, "cityblock")
             return self.smallest(far, k, margin=np.zeros(len(far)), exact=lambda row, other: far[row, other])
         size = _squares(x)
-        product = x @ self.rows.T
-        far = np.asarray(dense(product), dtype=np.float64) * -2.0
-        far += size[:, None]
-        far += self.squares
+        far = np.asarray(dense((x * -2.0) @ self.rows.T), dtype=np.float64)
+        far += self.squares  # squared distances less the squared length of the row itself
         if self.is_sparse:  # the product of two sparse rows does not depend on the rows around them
-            far = np.maximum(far, 0.0)
             index, square = self.smallest(
-                far, k, margin=np.zeros(len(far)), exact=lambda row, other: far[row, other]
+                far, k, margin=np.zeros(len(far)), exact=lambda row, other: far[row, other] + size[row]
             )
         else:  # rounding depends on the shape of the product: it only proposes, exact differences decide
             margin = 1e-10 * (size + self.squares.max())
             index, square = self.smallest(
                 far, k, margin=margin, exact=lambda row, other: _between(x, row, self.rows, other)
             )
-        return index, np.sqrt(square)
+        return index, np.sqrt(np.maximum(square, 0.0))
 
     @staticmethod
     def smallest(far: np.ndarray, k: int, *, margin: np.ndarray, exact: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and exact values of the k smallest of each row, equal values by column number: (n, k) each."""
+        """Columns and exact values of the k smallest of each row, equal ones by column: (n, k) each."""
         limit = np.partition(far, k - 1, axis=1)[:, k - 1] + margin
-        row, other = np.nonzero(far <= limit[:, None])
+        row, other = np.divmod(np.flatnonzero((far <= limit[:, None]).ravel()), far.shape[1])
         value = exact(row, other)
         order = np.lexsort((other, value, row))
         first = np.searchsorted(row, np.arange(len(far)))

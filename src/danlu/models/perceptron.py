@@ -45,7 +45,7 @@ class PerceptronSettings(Settings):
     unwatched=30,
 )
 class Perceptron:
-    """Distances from a line, one line a class for three classes and more, moved by scikit-learn's Perceptron."""
+    """Distances from a line, or from one line a class, which scikit-learn's Perceptron moves."""
 
     keeps_rows = False
 
@@ -111,8 +111,8 @@ def _num_lines(num_seen: int) -> int:
 
 
 def _wrong(distance: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Rows on the wrong side of a line, or on it: these move it. (n,) or (n, s) distances -> (n,) booleans."""
+    """Rows that move a line, being on its wrong side or on it: (n,) or (n, s) distances -> (n,) booleans."""
     if distance.ndim == 1:
-        return np.where(codes == 1, distance, -distance) <= 0
+        return np.asarray(np.where(codes == 1, distance, -distance) <= 0)
     own = codes[:, None] == np.arange(distance.shape[1])
-    return (np.where(own, distance, -distance) <= 0).any(axis=1)
+    return np.any(np.where(own, distance, -distance) <= 0, axis=1)

@@ -1,4 +1,4 @@
-"""Platt scaling: from distances to a boundary, which are no logits, to logits, with rows that were not fitted on.
+"""Platt scaling: from distances to a boundary to logits, with the help of rows that were not fitted on.
 
 p = sigmoid(slope * distance + offset) for two classes (Platt 1999); for more, softmax(slope * distances),
 which keeps the likeliest class (Guo et al. 2017, arXiv:1706.04599).
@@ -48,7 +48,7 @@ class Scale:
 def fit_scale(
     decide: Callable[[Rows, Any], np.ndarray], rows: Rows, num_classes: int, rng: np.random.Generator
 ) -> Scale:
-    """The scale that suits distances of held-out rows, found by 3-fold cross-validation on at most 2,000 rows.
+    """The scale that suits distances of held-out rows, by 3-fold cross-validation on at most 2,000 rows.
 
     `decide(fitted, x)` gives the distances (n,) or (n, k) of a machine fitted on the first rows; classes are
     coded from 0 to `num_classes` - 1, all of them with rows. The scale is left at 1 where a class has a

@@ -45,7 +45,7 @@ class PolynomialSettings(RidgeSettings):
 @part(
     "model",
     "polynomial",
-    summary="Ridge on squares and products of the number columns: smooth curves and interactions, few columns.",
+    summary="Ridge on squares and products of the number columns: smooth curves, interactions, few columns.",
     source="Gergonne 1815; Hoerl, Kennard 1970",
     settings=PolynomialSettings,
     tasks=("regression",),
@@ -72,8 +72,9 @@ class Polynomial:
         num_terms = num_products(self.num_features, len(numbers), self.settings.degree)
         if num_terms > MAX_TERMS:
             raise RecipeError(
-                f"A polynomial of degree {self.settings.degree} on {len(numbers):,} number columns has {num_terms:,} "
-                f"terms; at most {MAX_TERMS:,} are solved. Ignore columns, take a lower degree, or use 'ridge'."
+                f"A polynomial of degree {self.settings.degree} on {len(numbers):,} number columns has "
+                f"{num_terms:,} terms; at most {MAX_TERMS:,} are solved. "
+                "Ignore columns, take a lower degree, or use 'ridge'."
             )
         columns = products(numbers, self.settings.degree)
         strength = None if self.settings.strength == "auto" else self.settings.strength
@@ -130,7 +131,7 @@ def num_products(num_features: int, num_numbers: int, degree: int) -> int:
 
 
 def products(numbers: np.ndarray, degree: int) -> list[np.ndarray]:
-    """Column numbers of the factors of each product, by number of factors: arrays of shape (count, factors)."""
+    """Columns that each product multiplies, by number of factors: arrays of shape (count, factors)."""
     chosen = [
         list(combinations_with_replacement(numbers.tolist(), factors)) for factors in range(2, degree + 1)
     ]

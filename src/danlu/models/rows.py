@@ -55,7 +55,7 @@ def training_rows(batch: Batch) -> Rows:
 
 
 def standardised(rows: Rows) -> tuple[Rows, float, float]:
-    """The rows with a target of mean 0 and standard deviation 1, and the mean and the deviation that lead back."""
+    """The rows with a target of mean 0 and standard deviation 1, and the mean and deviation that it had."""
     mean = float(np.average(rows.y, weights=rows.weight))
     deviation = float(np.sqrt(np.average((rows.y - mean) ** 2, weights=rows.weight))) or 1.0
     return rows._replace(y=(rows.y - mean) / deviation), mean, deviation

@@ -30,13 +30,15 @@ class Stored:
         low: float | None = None,
         high: float | None = None,
     ) -> np.ndarray:
-        """A finite array of exactly this type; None in `shape` allows any length, `low` and `high` are included."""
+        """A finite array of this very type; None in `shape` is any length, `low` and `high` are included."""
         value = self.entry(name)
         if not isinstance(value, np.ndarray):
             raise self.damaged(f"{name} is a {type(value).__name__}, not an array")
         if value.dtype != np.dtype(dtype):
             raise self.damaged(f"{name} holds {value.dtype}, not {np.dtype(dtype)}")
-        if value.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, value.shape)):
+        if value.ndim != len(shape) or any(
+            want not in (None, got) for want, got in zip(shape, value.shape, strict=True)
+        ):
             wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
             raise self.damaged(f"{name} has the shape {value.shape}, not {wanted}")
         self.within(name, value, low, high)
@@ -102,7 +104,8 @@ class Stored:
     def damaged(self, what: str) -> BundleError:
         """The error that says what is wrong with the stored model."""
         return BundleError(
-            f"The stored {self.part} model is damaged: {what}. Take another copy of the file, or train it again."
+            f"The stored {self.part} model is damaged: {what}. "
+            "Take another copy of the file, or train it again."
         )
 
 

@@ -48,7 +48,7 @@ class SVMSettings(LinearSVMSettings):
     """The kernel, and how much a row on the wrong side costs."""
 
     kernel: Literal["rbf", "linear", "poly", "sigmoid"] = "rbf"
-    """Similarity of two rows: exp(-gamma |x - z|^2), x.z, (gamma x.z + coef0)^degree, or tanh(gamma x.z + coef0)."""
+    """Similarity of rows: exp(-gamma |x - z|^2), x.z, (gamma x.z + coef0)^degree, tanh(gamma x.z + coef0)."""
     gamma: Literal["scale"] | float = "scale"
     """How fast similarity falls, above 0; `scale` is one over the number of columns times their variance."""
     degree: int = 3
@@ -120,7 +120,8 @@ class Machine:
         # against[i][:, j]: what the support vectors of class i say about i against the j-th of the other
         # classes
         against = [
-            kernel[:, end - n : end] @ self.dual[:, end - n : end].T for n, end in zip(self.num_support, ends)
+            kernel[:, end - n : end] @ self.dual[:, end - n : end].T
+            for n, end in zip(self.num_support, ends, strict=True)
         ]
         votes, sums = np.zeros((len(kernel), num_classes)), np.zeros((len(kernel), num_classes))
         pair = 0
@@ -179,7 +180,7 @@ class SVM:
         return Step(done=True)
 
     def decision(self, x: Any) -> np.ndarray:
-        """(n,) signed distances, the street's edges at -1 and 1, or (n, k); scikit-learn's `decision_function`."""
+        """(n,) signed distances, -1 and 1 at the street's edges, or (n, k): sklearn's `decision_function`."""
         if len(self.seen) == 1:
             return np.zeros((x.shape[0], 1))
         return self.machine.decision(x, self.settings)
@@ -274,7 +275,7 @@ class LinearSVM:
         return Step(signals={"converged": float(ended.is_reached)}, done=True)
 
     def decision(self, x: Any) -> np.ndarray:
-        """(n,) signed distances, the street's edges at -1 and 1, or (n, k); scikit-learn's `decision_function`."""
+        """(n,) signed distances, -1 and 1 at the street's edges, or (n, k): sklearn's `decision_function`."""
         return self.lines(x) if len(self.seen) != 1 else np.zeros((x.shape[0], 1))
 
     def __call__(self, x: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ MAX_DEPTH = 1_000
 
 LARGEST = float(np.finfo(np.float64).max)
 PAIRS_AT_ONCE = 1 << 14  # (row, tree) pairs that walk down together, so that they stay in the cache
+NODES_AT_ONCE = 1 << 18  # of a block of trees that is checked
 CELLS_AT_ONCE = 1 << 17  # values of x in a block of rows: 1 MiB
 
 
@@ -310,18 +312,26 @@ def read_trees(stored: Stored, *, num_features: int, num_outputs: int, width: in
 def _check_shape(stored: Stored, sizes: np.ndarray, is_leaf: np.ndarray) -> None:
     """Every tree has exactly its nodes, each child comes after its parent, and no leaf lies too deep."""
     starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    edges = np.searchsorted(starts, np.arange(0, starts[-1], NODES_AT_ONCE)).tolist()
+    for first, last in pairwise(dict.fromkeys([*edges, len(sizes)])):
+        _check_block(stored, sizes[first:last], is_leaf[starts[first] : starts[last]], first)
+
+
+def _check_block(stored: Stored, sizes: np.ndarray, is_leaf: np.ndarray, number: int) -> None:
+    """The same for some of the trees, of which the first has a `number`: it takes five times their memory."""
+    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     before = np.concatenate([[0], np.cumsum(~is_leaf)])  # inner nodes before each node, over all trees
     num_inner = np.diff(before[starts])
     if bad := np.flatnonzero(sizes != 2 * num_inner + 1).tolist():
         raise stored.damaged(
-            f"tree {bad[0]} has {sizes[bad[0]]} nodes, but its {num_inner[bad[0]]} inner nodes make "
+            f"tree {number + bad[0]} has {sizes[bad[0]]} nodes, but its {num_inner[bad[0]]} inner nodes make "
             f"{2 * num_inner[bad[0]] + 1}"
         )
     tree = np.repeat(np.arange(len(sizes)), num_inner)
     inner = np.flatnonzero(~is_leaf)
     left_child = starts[tree] + 2 * (before[inner] - before[starts[tree]]) + 1
     if bad := np.flatnonzero(left_child <= inner).tolist():
-        raise stored.damaged(f"in tree {tree[bad[0]]} a node does not come before its children")
+        raise stored.damaged(f"in tree {number + tree[bad[0]]} a node does not come before its children")
     roots, first = starts[:-1], np.zeros(len(sizes), np.int64)
     last = first + 1  # the nodes from `first` up to `last` of each tree are one level
     for _ in range(MAX_DEPTH + 1):
@@ -363,7 +373,7 @@ def _question(threshold: float, missing_left: bool) -> str:
 
 
 def shown(threshold: float) -> str:
-    """A threshold in as few digits as part the same numbers: float32 ones if it is from `float32_threshold`."""
+    """A threshold in as few digits as part the same numbers; float32 ones if `float32_threshold` made it."""
     below = _float32_below(np.array([threshold]))
     is_float32 = float32_threshold(below.astype(np.float64))[0] == threshold
     low = float(below[0]) if is_float32 else threshold

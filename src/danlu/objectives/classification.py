@@ -29,12 +29,18 @@ class CrossEntropy:
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Total weight of the rows."""
-        return {"cross_entropy": float(batch["weight"].sum()) if "weight" in batch else float(len(batch["y"]))}
+        return {
+            "cross_entropy": float(batch["weight"].sum()) if "weight" in batch else float(len(batch["y"]))
+        }
 
     def sums(self, model: Model, batch: Batch) -> dict[str, Any]:
         """Sum over rows of weight * (log sum exp(logits) - logit of the label)."""
         logits, label = model(batch["x"]), batch["y"]
-        losses = _torch_losses(logits, label) if "torch" in sys.modules and not isinstance(logits, np.ndarray) else _losses(logits, label)
+        losses = (
+            _torch_losses(logits, label)
+            if "torch" in sys.modules and not isinstance(logits, np.ndarray)
+            else _losses(logits, label)
+        )
         return {"cross_entropy": (losses * batch["weight"] if "weight" in batch else losses).sum()}
 
     def predict(self, model: Model, batch: Batch) -> dict[str, np.ndarray]:

@@ -13,7 +13,12 @@ from danlu.core.scores import scores
 from danlu.core.tasks import Task
 
 
-@part("objective", "squared_error", summary="Mean of (score - target)^2, the loss of least squares.", tasks=("regression",))
+@part(
+    "objective",
+    "squared_error",
+    summary="Mean of (score - target)^2, the loss of least squares.",
+    tasks=("regression",),
+)
 class SquaredError:
     """Squared error of scores that live on the scale (target - shift) / scale.
 
@@ -25,7 +30,9 @@ class SquaredError:
 
     def __init__(self, task: Task, *, shift: float = 0.0, scale: float = 1.0) -> None:
         if not (np.isfinite(shift) and np.isfinite(scale) and scale > 0):
-            raise BundleError(f"A target's shift must be finite and its scale above 0, got {shift} and {scale}.")
+            raise BundleError(
+                f"A target's shift must be finite and its scale above 0, got {shift} and {scale}."
+            )
         self.task, self.shift, self.scale = task, float(shift), float(scale)
 
     @classmethod

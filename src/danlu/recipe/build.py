@@ -18,7 +18,9 @@ def build_model(name: str, settings: Mapping[str, Any], task: Task, num_features
     entry = lookup("model", name)
     if task.kind not in entry.tasks:
         fits = ", ".join(entry.tasks)
-        raise RecipeError(f"The model {name!r} learns {fits}; this target makes a {task.kind} task. See: danlu models")
+        raise RecipeError(
+            f"The model {name!r} learns {fits}; this target makes a {task.kind} task. See: danlu models"
+        )
     cls: Any = load(entry)
     return cls(settings_of(entry, cls, settings), task, num_features, seed=seed)
 

@@ -1,7 +1,8 @@
 """The catalogue of parts: names, what they are for, their settings. Generated from the code, checked in as JSON.
 
 `python -m danlu.recipe.catalogue` writes it anew; a test fails while it does not say what the code says.
-Third parties add parts through the entry point group `danlu.parts` (each entry names a class marked by `part`).
+Third parties add parts through the entry point group `danlu.parts`: each entry has the part's name and names a class
+marked by `part`. It is loaded when its name is asked for, or for a list of all.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ def lookup(kind: str, name: str) -> Entry:
     for entry in _own():
         if entry.kind == kind and entry.name == name:
             return entry
+    for entry in _foreign(name):
+        if entry.kind == kind and entry.name == name:
+            return entry
     known = entries(kind)
     if name not in known:
         raise RecipeError(f"There is no {kind} {name!r}.{closest(name, known)} Known: {', '.join(known)}.")
@@ -72,7 +76,14 @@ def entry_of(cls: Any, target: str) -> Entry:
 
     part = cls.__part__
     return Entry(
-        part.kind, part.name, target, part.summary, part.source, tuple(part.tasks), fields(part.settings), dict(part.traits)
+        part.kind,
+        part.name,
+        target,
+        part.summary,
+        part.source,
+        tuple(part.tasks),
+        fields(part.settings),
+        dict(part.traits),
     )
 
 
@@ -105,16 +116,22 @@ def _plain(entry: Entry) -> dict[str, Any]:
 def _own() -> tuple[Entry, ...]:
     rows = json.loads(FILE.read_text(encoding="utf-8"))
     return tuple(
-        Entry(**row | {"tasks": tuple(row["tasks"]), "settings": tuple(Field(**field) for field in row["settings"])})
+        Entry(
+            **row
+            | {"tasks": tuple(row["tasks"]), "settings": tuple(Field(**field) for field in row["settings"])}
+        )
         for row in rows
     )
 
 
-@functools.cache
-def _foreign() -> tuple[Entry, ...]:
+def _foreign(name: str | None = None) -> list[Entry]:
+    """Parts of third parties, all or those whose entry point has this name."""
     from importlib.metadata import entry_points
 
-    return tuple(entry_of(point.load(), point.value) for point in entry_points(group="danlu.parts"))
+    points = (
+        entry_points(group="danlu.parts") if name is None else entry_points(group="danlu.parts", name=name)
+    )
+    return [entry_of(point.load(), point.value) for point in points]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from danlu.core.errors import RecipeError
 from danlu.core.tasks import Task
+from danlu.data.preprocess import Encoding
 from danlu.recipe.catalogue import lookup
 from danlu.recipe.recipe import ModelChoice, Recipe
 
@@ -17,7 +19,13 @@ SMALL = 3_000  # rows, up to which a kernel machine and a forest cost little and
 MIDDLE = 1_000  # rows, from which larger trees have something to find
 LARGE = 10_000  # rows, from which boosting alone is best, and larger trees still
 
-SHALLOW = {"num_leaves": 8, "max_depth": 3, "min_rows_per_leaf": 10, "feature_fraction": 0.6, "num_rounds": 500}
+SHALLOW = {
+    "num_leaves": 8,
+    "max_depth": 3,
+    "min_rows_per_leaf": 10,
+    "feature_fraction": 0.6,
+    "num_rounds": 500,
+}
 MEDIUM = {"num_leaves": 31, "feature_fraction": 0.5, "num_rounds": 500}
 FINE_CLASSES = {"num_leaves": 15, "feature_fraction": 0.5, "l2": 0.0}
 FINE_NUMBERS = {"num_leaves": 63, "feature_fraction": 0.5, "learning_rate": 0.06}
@@ -37,7 +45,7 @@ class Candidate:
     """Epochs of the loop after which the fit ends, where that was found before; None lets the fit decide."""
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> Encoding:
         """How the columns become numbers for this model."""
         return lookup("model", self.model).traits["encoding"]
 
@@ -53,10 +61,18 @@ BASELINE = Candidate("baseline", "baseline", why="what any model has to beat")
 def plan(recipe: Recipe, task: Task, *, num_rows: int) -> list[Candidate]:
     """The candidates of a run, in the order in which they are tried: the baseline, then the most useful first."""
     if recipe.models:
-        return [BASELINE, *_named([choice for choice in recipe.models if choice.name != "baseline"])]
-    found = _for_few_rows(task) if num_rows < TINY else _for_tables(task, num_rows)
-    keeps = {c.name for c in found if lookup("model", c.model).traits.get("keeps_rows")}
-    return [BASELINE, *(c for c in found if recipe.evaluation.keep_rows or c.name not in keeps)]
+        found = _named([choice for choice in recipe.models if choice.name != "baseline"])
+    else:
+        found = _for_few_rows(task) if num_rows < TINY else _for_tables(task, num_rows)
+    keeping = [one for one in found if lookup("model", one.model).traits.get("keeps_rows")]
+    if recipe.evaluation.keep_rows or not keeping:
+        return [BASELINE, *found]
+    if recipe.models:
+        raise RecipeError(
+            f"The model {keeping[0].model!r} stores rows of the training data, and evaluation.keep_rows is false. "
+            "Choose another model, or allow it."
+        )
+    return [BASELINE, *(one for one in found if one not in keeping)]
 
 
 def _named(choices: Sequence[ModelChoice]) -> list[Candidate]:
@@ -84,17 +100,39 @@ def _for_few_rows(task: Task) -> list[Candidate]:
 def _for_tables(task: Task, num_rows: int) -> list[Candidate]:
     is_number = task.kind == "regression"
     few_bins = {"min_rows_per_bin": 1} if num_rows < MIDDLE else {}
-    shallow = Candidate("boosting_shallow", "boosting", SHALLOW | few_bins, "boosting of small trees: hard to overfit")
+    shallow = Candidate(
+        "boosting_shallow", "boosting", SHALLOW | few_bins, "boosting of small trees: hard to overfit"
+    )
     medium = Candidate("boosting", "boosting", MEDIUM, "boosting: mostly the best on tables")
     leaf = {"num_trees": 100, "min_rows_per_leaf": 1 if is_number else 3}
     random = Candidate("extra_trees", "extra_trees", leaf, "random trees err elsewhere than boosting")
     if num_rows <= SMALL:
         svm = Candidate("svm", "svm", why="smooth boundaries from few rows")
-        forest = Candidate("random_forest", "random_forest", leaf | {"min_rows_per_leaf": 2 if is_number else 3}, "a forest is strong without tuning")
+        forest = Candidate(
+            "random_forest",
+            "random_forest",
+            leaf | {"min_rows_per_leaf": 2 if is_number else 3},
+            "a forest is strong without tuning",
+        )
         return [_linear(task), shallow, *([medium] if num_rows > MIDDLE else []), svm, random, forest]
     if num_rows <= LARGE:
         return [_linear(task), medium, random, *([shallow] if is_number else [])]
     if is_number:
-        robust = Candidate("boosting_robust", "boosting", ROBUST_NUMBERS, "boosting that large errors pull less")
-        return [_linear(task), robust, Candidate("boosting", "boosting", FINE_NUMBERS, "boosting: mostly the best on tables")]
-    return [_linear(task), Candidate("boosting", "boosting", FINE_CLASSES, "boosting: mostly the best on tables"), replace(medium, name="boosting_larger", settings={**MEDIUM, "num_rounds": 1500}, why="boosting of larger trees")]
+        robust = Candidate(
+            "boosting_robust", "boosting", ROBUST_NUMBERS, "boosting that large errors pull less"
+        )
+        return [
+            _linear(task),
+            robust,
+            Candidate("boosting", "boosting", FINE_NUMBERS, "boosting: mostly the best on tables"),
+        ]
+    return [
+        _linear(task),
+        Candidate("boosting", "boosting", FINE_CLASSES, "boosting: mostly the best on tables"),
+        replace(
+            medium,
+            name="boosting_larger",
+            settings={**MEDIUM, "num_rounds": 1500},
+            why="boosting of larger trees",
+        ),
+    ]

@@ -95,7 +95,9 @@ def resolve(settings: Mapping[str, Any]) -> Recipe:
 
 def as_plain(recipe: Recipe) -> dict[str, Any]:
     """The recipe as `resolve` takes it: plain values, every default written out."""
-    return to_plain(recipe) | {"models": [{"name": model.name, **to_plain(model.settings)} for model in recipe.models]}
+    return to_plain(recipe) | {
+        "models": [{"name": model.name, **to_plain(model.settings)} for model in recipe.models]
+    }
 
 
 def _as_list(models: Any) -> list[Any]:
@@ -116,6 +118,8 @@ def _choice(entry: Any) -> ModelChoice:
         name, settings = next(iter(entry.items()))
         settings = settings or {}
     else:
-        raise RecipeError(f"A model is a name or a mapping with a name, like {{name: random_forest}}, got {entry!r}.")
+        raise RecipeError(
+            f"A model is a name or a mapping with a name, like {{name: random_forest}}, got {entry!r}."
+        )
     part = lookup("model", str(name))
     return ModelChoice(part.name, part.checked(settings, where=f"models.{name}"))

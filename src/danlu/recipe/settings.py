@@ -14,6 +14,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from danlu.core.errors import RecipeError, closest
@@ -39,7 +40,12 @@ def from_plain(cls: type[T], value: Mapping[str, Any] | None, *, where: str = ""
     spec = {field.name: field for field in fields(cls)}
     check_names(given, spec, where=where)
     scope = vars(sys.modules[cls.__module__])
-    return cls(**{name: check(item, spec[name].type, where=_join(where, name), scope=scope) for name, item in given.items()})
+    return cls(
+        **{
+            name: check(item, spec[name].type, where=_join(where, name), scope=scope)
+            for name, item in given.items()
+        }
+    )
 
 
 def to_plain(value: Any) -> Any:
@@ -60,7 +66,9 @@ def check_names(given: Iterable[str], known: Iterable[str], *, where: str) -> No
         if name not in names:
             place = f" in {where!r}" if where else ""
             listing = ", ".join(names) if names else "none"
-            raise RecipeError(f"Unknown setting {str(name)!r}{place}.{closest(str(name), names)} Known settings: {listing}.")
+            raise RecipeError(
+                f"Unknown setting {str(name)!r}{place}.{closest(str(name), names)} Known settings: {listing}."
+            )
 
 
 def check(value: Any, type_text: str, *, where: str, scope: Mapping[str, Any] | None = None) -> Any:
@@ -127,14 +135,23 @@ def _match_container(value: Any, wanted: ast.Subscript, where: str, scope: Mappi
     if outer in ("dict", "Mapping"):
         if not isinstance(value, Mapping) or not isinstance(inner, ast.Tuple):
             return _NO
-        pairs = {str(key): _match(item, inner.elts[1], _join(where, str(key)), scope) for key, item in value.items()}
+        pairs = {
+            str(key): _match(item, inner.elts[1], _join(where, str(key)), scope)
+            for key, item in value.items()
+        }
         return _NO if _NO in pairs.values() else pairs
     raise TypeError(f"settings cannot have the type {outer!r} ({where})")
 
 
 def _say(wanted: ast.expr) -> str:
     """The type in words, for a message."""
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "None": "empty (null)"}
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "a text",
+        "None": "empty (null)",
+    }
     text = ast.unparse(wanted)
     if isinstance(wanted, ast.BinOp):
         return f"{_say(wanted.left)} or {_say(wanted.right)}"
@@ -154,7 +171,7 @@ def _written_out(type_text: str, cls: type) -> str:
     scope = vars(sys.modules[cls.__module__])
 
     class WriteOut(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802  (the name that ast calls)
+        def visit_Name(self, node: ast.Name) -> ast.expr:
             choices = getattr(scope.get(node.id), "__args__", None)
             return node if choices is None else ast.parse(f"Literal{list(choices)!r}", mode="eval").body
 
@@ -168,7 +185,7 @@ def _field_docs(cls: type) -> dict[str, str]:
         return {}
     docs: dict[str, str] = {}
     statements = body.body if isinstance(body, ast.ClassDef) else []
-    for statement, following in zip(statements, statements[1:], strict=False):
+    for statement, following in pairwise(statements):
         is_field = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         if is_field and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             docs[statement.target.id] = " ".join(str(following.value.value).split())  # type: ignore[union-attr]

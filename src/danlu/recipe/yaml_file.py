@@ -15,7 +15,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The settings in a recipe file."""
     file = Path(path)
     if not file.is_file():
-        near = closest(file.name, [f.name for f in file.parent.glob("*.y*ml")] if file.parent.is_dir() else [])
+        near = closest(
+            file.name, [f.name for f in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
+        )
         raise RecipeError(f"There is no recipe file {path}.{near}")
     if file.stat().st_size > MAX_BYTES:
         raise RecipeError(f"{path} has {file.stat().st_size:,} bytes; a recipe has at most {MAX_BYTES:,}.")
@@ -37,7 +39,9 @@ def parse_yaml(text: str, *, where: str) -> Any:
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
-                raise RecipeError(f"{where}: YAML aliases (*name) are not used in recipes; write the value out.")
+                raise RecipeError(
+                    f"{where}: YAML aliases (*name) are not used in recipes; write the value out."
+                )
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -71,7 +75,9 @@ def apply_sets(settings: Mapping[str, Any], assignments: Iterable[str]) -> dict[
         name, equals, text = assignment.partition("=")
         keys = name.strip().split(".")
         if not equals or not all(keys):
-            raise RecipeError(f'--set takes name=value, like --set training.duration="60 epochs", got {assignment!r}.')
+            raise RecipeError(
+                f'--set takes name=value, like --set training.duration="60 epochs", got {assignment!r}.'
+            )
         place = result
         for key in keys[:-1]:
             place = place.setdefault(key, {})

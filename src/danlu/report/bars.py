@@ -57,7 +57,7 @@ def row_chart(
         is_share=is_share,
     )
     y = Scale(0, 1, bottom, top)
-    parts = [axes(x, y, x_label=x_label, y_names=[], x_ticks=wide // 110)]
+    parts = [axes(x, y, x_label=x_label, y_names=[], x_ticks=max(3, wide // 110))]
     for value, name in guides:
         is_right = x(value) > (x.start + x.end) / 2
         if x.holds(value):

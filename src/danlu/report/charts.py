@@ -30,6 +30,7 @@ WIDTH, HEIGHT = 480, 300
 SMALL = (300, 190)
 LAYERS = 24  # a cloud of points is drawn in this many see-through layers, so that crowded places look darker
 MOST_POINTS = 1500
+MOST_DOTTED = 16  # a line through so few points shows them
 MOST_STEPS = 2000  # points of all lines of a chart together
 
 
@@ -84,6 +85,8 @@ def line_chart(
         points = place(one.xs, one.ys, x, y)
         drawn = thin(_corners(points) if one.is_step else points, 0.7)
         alone = [point for point in points if point is not None]
+        if 1 < len(alone) <= MOST_DOTTED:  # a few places with straight lines between: show which are known
+            parts.extend(dot(point, class_=f"{one.class_} fill", radius=2.4) for point in alone)
         parts.append(path(drawn, class_=f"{one.class_} stroke"))
         if len(alone) == 1:
             parts.append(dot(alone[0], class_=f"{one.class_} fill"))

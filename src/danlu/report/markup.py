@@ -27,7 +27,8 @@ def escape(value: object) -> Html:
     if isinstance(value, Html):
         return value
     text = html.escape(_FORBIDDEN.sub("\ufffd", str(value)), quote=False)
-    return Html(text.replace('"', "&quot;"))  # attributes stand in double quotes, so that single ones may stay
+    # Attributes stand in double quotes, so that single ones may stay as they are.
+    return Html(text.replace('"', "&quot;"))
 
 
 def join(children: Child, separator: str = "") -> Html:

@@ -51,6 +51,18 @@ _METRICS = {
     "matthews_corrcoef": Metric(
         "Matthews correlation", "correlation between truth and prediction; 0 is guessing"
     ),
+    "selection_rate": Metric(
+        "Selection rate", "share of rows that the model calls positive", None, form="percent"
+    ),
+    "true_positive_rate": Metric(
+        "True positive rate", "of the positive rows, the share that the model finds", form="percent"
+    ),
+    "false_positive_rate": Metric(
+        "False positive rate",
+        "of the other rows, the share that the model calls positive by mistake",
+        False,
+        form="percent",
+    ),
     "top_k_accuracy": Metric(
         "Top-k accuracy", "share of rows whose class is among the k likeliest", form="percent"
     ),

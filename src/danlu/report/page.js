@@ -82,10 +82,14 @@
   // Paper cannot be clicked: folded parts are opened for printing, and closed again.
   let opened = [];
   window.addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
-    opened.forEach((part) => { part.open = true; });
+    const closed = [...document.querySelectorAll("details:not([open])")];
+    closed.forEach((part) => { part.open = true; });
+    opened.push(...closed);
   });
-  window.addEventListener("afterprint", () => opened.forEach((part) => { part.open = false; }));
+  window.addEventListener("afterprint", () => {
+    opened.forEach((part) => { part.open = false; });
+    opened = [];
+  });
 
   page.dataset.ready = "yes";
 })();

@@ -32,10 +32,14 @@ def residual_plots(record: dict[str, Any]) -> Html | None:
         return grid(_coverage(record))
     observed, predicted = [a for a, _ in pairs], [b for _, b in pairs]
     residuals = [a - b for a, b in pairs]
-    drawn = say(
-        "{shown} of {rows} are drawn.", shown=number(POINTS_DRAWN), rows=count(len(pairs), "row", "rows")
+    num_rows = pick(record, "evaluation", "residuals", "num_rows") or len(pairs)
+    num_drawn = min(len(pairs), POINTS_DRAWN)
+    rows = count(num_rows, "row", "rows")
+    note = (
+        say("{shown} of {rows} are drawn.", shown=number(num_drawn), rows=rows)
+        if num_drawn < num_rows
+        else f"{rows}."
     )
-    note = drawn if len(pairs) > POINTS_DRAWN else count(len(pairs), "row", "rows") + "."
     edges, counts = bins(residuals)
     slope = say(
         "Orange: the middle miss for ten groups of rows. Where it leaves 0, the model is one-sided there."

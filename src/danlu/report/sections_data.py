@@ -40,7 +40,8 @@ def data(record: dict[str, Any]) -> Section | None:
 
 def done(record: dict[str, Any]) -> Section | None:
     """How the rows were split and what was done, in sentences."""
-    plan = sentences(pick(record, "run", "plan"))
+    said = pick(record, "split", "sentence")
+    plan = sentences([line for line in pick(record, "run", "plan") or [] if line != said])
     preparation = sentences(_lines(record.get("preprocessing")))
     return section(
         "done",
@@ -142,9 +143,15 @@ def _split(split: dict[str, Any]) -> Html | None:
         "calibration": say("calibration"),
         "test": say("final test"),
     }
+    # In a cross-validation the same rows learn, choose and calibrate, each time in another part.
+    shared = ("choice", "calibration") if split.get("folds") else ()
     kept = [
-        (key, class_, rows[key]) for key, class_ in SPLIT_PARTS if is_number(rows.get(key)) and rows[key] > 0
+        (key, class_, rows[key])
+        for key, class_ in SPLIT_PARTS
+        if is_number(rows.get(key)) and rows[key] > 0 and key not in shared
     ]
+    if shared:
+        names["train"] = say("learning and choosing, in turns")
     sentence = tag("p", split["sentence"]) if split.get("sentence") else None
     total = sum(amount for _, _, amount in kept)
     bar = None
@@ -185,7 +192,7 @@ def _folds(split: dict[str, Any]) -> Html | None:
         return None
     told = say("Cross-validation in {folds} parts", folds=number(folds))
     if is_number(repeats) and repeats > 1:
-        told += say(", repeated {repeats} times with other cuts", repeats=number(repeats))
+        told += say(", done {repeats} times with other cuts", repeats=number(repeats))
     told += say(": each part is predicted by a model that learnt from the others.")
     drawn = folds_chart(say("Folds"), told, int(folds)) if folds <= MOST_FOLDS else None
     return tag("div", tag("p", told), drawn, class_="folds-panel")

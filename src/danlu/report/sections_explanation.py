@@ -159,14 +159,14 @@ def _effect(
         return figure(column, chart)
     rows = [
         Row(
-            label(value) if len(shown) == 1 else f"{label(value)}: {label(one.get('label'))}",
-            amount,
+            label(value) if one is shown[0] else "",  # one row a class, the first of them named
+            one["value"][place],
             class_=colours.get(label(one.get("label")), "c0"),
-            tip=f"{label(value)}: {show(amount)}",
+            tip=f"{label(value)}: {show(one['value'][place])}",
         )
+        for place, value in enumerate(shown[0].get("grid") or [])
         for one in shown
-        for value, amount in zip(one.get("grid") or [], one["value"], strict=False)
-        if is_number(amount)
+        if place < len(one["value"]) and is_number(one["value"][place])
     ]
     spread = (max(every) - min(every)) or 1.0
     chart = row_chart(

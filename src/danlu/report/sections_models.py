@@ -19,7 +19,7 @@ from danlu.report.components import (
     section,
     table,
 )
-from danlu.report.markup import Html, join, tag
+from danlu.report.markup import Html, tag
 from danlu.report.text import MISSING, count, entries, finite, is_number, number, percent, pick, say
 from danlu.report.text import seconds as time
 
@@ -44,7 +44,10 @@ def candidates(record: dict[str, Any]) -> Section | None:
         metric=_inline(name),
         better=better,
     )
-    chart = _dots(scored[:ROWS_SHOWN], record, name) if len(scored) > 1 else None
+    rivals = [
+        one for one in scored if one.get("model") != "baseline"
+    ]  # the baseline is a line of the picture
+    chart = _dots(rivals[:ROWS_SHOWN], record, name) if len(rivals) > 1 else None
     return section(
         "models", say("Models compared"), grid(chart, _members(record)), _table(every, name), lead=lead
     )
@@ -62,7 +65,11 @@ def learning(record: dict[str, Any]) -> Section | None:
     return section(
         "learning",
         say("Learning curves"),
-        legend([("c0", say("validation rows")), ("c1", say("training rows"))]),
+        legend(
+            [("c0", say("validation rows")), ("c1", say("training rows"))]
+            if any(finite(pick(one, "curve", "train")) for one in ranked(record))
+            else []
+        ),
         grid(drawn[:CURVES_SHOWN], class_="grid-3"),
         more if rest else None,
         lead=say(
@@ -158,12 +165,18 @@ def _focus(values: list[float], base: Any, ends: list[float | None]) -> tuple[fl
 
 
 def _members(record: dict[str, Any]) -> Html | None:
-    members = [one for one in entries(record, "chosen", "members") if is_number(one.get("weight"))]
-    if len(members) < 2:
+    weights: dict[str, list[float]] = {}
+    for one in entries(record, "chosen", "members"):
+        if is_number(one.get("weight")):
+            weights.setdefault(str(one.get("name")), []).append(one["weight"])
+    if len(weights) < 2:
         return None
     rows = [
-        Row(str(one.get("name")), one["weight"], tip=f"{one.get('name')}: {percent(one['weight'])}")
-        for one in members
+        Row(
+            name if len(each) == 1 else say("{name} ({number} models)", name=name, number=len(each)),
+            sum(each),
+        )
+        for name, each in weights.items()
     ]
     chart = row_chart(
         say("Weights of the members"),
@@ -212,7 +225,9 @@ def _table_row(one: dict[str, Any], name: str) -> list[Cell]:
         "skipped": say("skipped"),
     }
     score, train = one.get("score"), pick(one, "metrics", "train", name)
-    remarks = [tag("span", text) for text in (one.get("why"), one.get("stop_reason")) if text]
+    remarks = "; ".join(
+        str(text) for text in (one.get("why"), one.get("stop_reason")) if text and text != "done"
+    )
     title = candidate_name(one)
     model = (
         tag("span", one["model"], class_="quiet code") if one.get("model") and one["model"] != title else None
@@ -223,9 +238,9 @@ def _table_row(one: dict[str, Any], name: str) -> list[Cell]:
         numeric(score, metrics.show(name, score)),
         Cell(metrics.show_interval(name, one.get("score_interval")), class_="number"),
         numeric(train, metrics.show(name, train)),
-        numeric(one.get("seconds"), time(one.get("seconds"))),
+        numeric(one.get("seconds"), time(one.get("seconds") or (None if status == "skipped" else 0))),
         numeric(one.get("num_rounds")),
-        Cell([join(remarks, " "), _settings(one)], class_="why"),
+        Cell([remarks, _settings(one)], class_="why"),
     ]
 
 

@@ -15,6 +15,7 @@ from danlu.report.text import (
     is_number,
     label,
     number,
+    percent,
     pick,
     say,
     shorten,
@@ -38,6 +39,8 @@ def groups(record: dict[str, Any]) -> Section | None:
         "groups",
         say("Group by group"),
         grid(drawn),
+        _gaps(record),
+        tag("h3", say("Scores of each group")),
         _group_table(every, record),
         lead=say("The same score for each group of rows. Small groups swing by chance."),
     )
@@ -53,17 +56,18 @@ def worst_rows(record: dict[str, Any]) -> Section | None:
     shown = sorted(known, key=lambda name: ranked.index(name) if name in ranked else len(ranked))[
         :VALUES_SHOWN
     ]
-    headers = [say("Row"), say("Observed"), say("Predicted"), say("Loss"), *shown]
+    numeric_columns = {name for name in shown if _is_numeric(rows, name)}
+    has_chance = any(is_number(row.get("probability")) for row in rows)
+    chance = [say("Given to the truth")] if has_chance else []
+    headers = [say("Row"), say("Observed"), say("Predicted"), *chance, say("Loss"), *shown]
     body = [
         [
             numeric(row.get("row")),
             Cell(tag("b", label(row.get("observed")))),
             Cell(label(row.get("predicted"))),
+            *([numeric(row.get("probability"), percent(row.get("probability")))] if has_chance else []),
             numeric(row.get("loss"), number(row.get("loss"), 3)),
-            *(
-                Cell(_value(row, name), class_="number" if is_number(pick(row, "values", name)) else "")
-                for name in shown
-            ),
+            *(Cell(_value(row, name), class_="number" if name in numeric_columns else "") for name in shown),
         ]
         for row in rows
     ]
@@ -85,6 +89,42 @@ def worst_rows(record: dict[str, Any]) -> Section | None:
             "Unseen rows where the model was most wrong: look for wrong labels, rare cases, missing causes."
         ),
     )
+
+
+def _is_numeric(rows: list[dict[str, Any]], name: str) -> bool:
+    values = [value for row in rows if (value := pick(row, "values", name)) is not None]
+    return bool(values) and all(is_number(value) for value in values)
+
+
+def _gaps(record: dict[str, Any]) -> Html | None:
+    """The largest difference between two groups of a column, for what fairness is usually judged by."""
+    every = entries(record, "evaluation", "group_gaps")
+    if not every:
+        return None
+    rows = [
+        [
+            Cell(str(one.get("column"))),
+            Cell(metrics.title(str(one.get("metric")))),
+            numeric(one.get("gap"), metrics.show(str(one.get("metric")), one.get("gap"))),
+            Cell(metrics.show_interval(str(one.get("metric")), one.get("interval")), class_="number"),
+            Cell(label(one.get("highest"))),
+            Cell(label(one.get("lowest"))),
+            Cell(metrics.metric_of(str(one.get("metric"))).meaning, class_="why"),
+        ]
+        for one in every
+    ]
+    headers = [
+        say("Column"),
+        say("Measure"),
+        say("Largest gap"),
+        say("95 % interval"),
+        say("Highest"),
+        say("Lowest"),
+    ]
+    drawn = table(
+        [*headers, say("What it says")], rows, caption=say("Gaps between groups"), visible=GROUPS_SHOWN
+    )
+    return Html(tag("h3", say("Gaps between groups")) + drawn)
 
 
 def _group_chart(column: Any, every: list[dict[str, Any]], record: dict[str, Any]) -> Html | None:
@@ -142,7 +182,12 @@ def _group_table(every: list[dict[str, Any]], record: dict[str, Any]) -> Html:
     rows = [
         [
             Cell(str(one.get("column"))),
-            Cell(label(one.get("value"))),
+            Cell(
+                [
+                    label(one.get("value")),
+                    tag("span", say(" (few rows)"), class_="quiet") if one.get("is_small") else None,
+                ]
+            ),
             numeric(one.get("num_rows")),
             *(
                 numeric(one["metrics"].get(name), metrics.show(name, one["metrics"].get(name)))

@@ -108,7 +108,7 @@ def baseline_name(record: dict[str, Any]) -> str:
         shown = number(said) if is_number(said) else f"'{label(said)}'"
         return say("always saying {answer}", answer=shown)
     name = pick(record, "baseline", "name")
-    return say("the baseline ({name})", name=name) if name else say("the baseline")
+    return say("the baseline ({name})", name=name) if name and name != "baseline" else say("the baseline")
 
 
 def _headline(record: dict[str, Any]) -> tuple[str, str]:
@@ -246,7 +246,10 @@ def _baseline_card(record: dict[str, Any]) -> Html | None:
             if gap >= 0
             else say("the model is {gap} worse", gap=number(-gap))
         )
-    return card(say("Baseline"), metrics.show(name, base), baseline_name(record), note)
+    named = baseline_name(record)
+    return card(
+        say("Baseline"), metrics.show(name, base), named if named != say("the baseline") else None, note
+    )
 
 
 def _rows_card(record: dict[str, Any]) -> Html | None:
@@ -283,10 +286,7 @@ def _finding(one: dict[str, Any]) -> Html:
     about: list[tuple[str, Child]] = [
         (say("Columns"), _chips(columns) if columns else None),
         (say("Rows"), shown_rows or None),
-        *(
-            (key.replace("_", " "), _evidence(key, value))
-            for key, value in flatten(one.get("evidence") or {})
-        ),
+        *_evidence(one.get("evidence") or {}),
     ]
     remedies = one.get("remedies") or []
     return tag(
@@ -312,8 +312,17 @@ def _chips(names: list[Any]) -> Html:
     return tag("span", join(shown, " "), more)
 
 
-def _evidence(key: str, value: Any) -> str:
-    if is_number(value) and key.rsplit(".", 1)[-1] in ("share", "fraction", "rate"):
+def _evidence(evidence: dict[str, Any]) -> list[tuple[str, Child]]:
+    pairs: list[tuple[str, Child]] = []
+    for key, value in evidence.items():
+        name = key.replace("_", " ")
+        for inner, item in flatten(value):
+            pairs.append((f"{name}: {inner}" if inner else name, _piece(key, item)))
+    return pairs
+
+
+def _piece(key: str, value: Any) -> str:
+    if is_number(value) and key in ("share", "shares", "fraction", "rate"):
         return percent(value)
     if metrics.is_interval(value) and "interval" in key:
         return between(number(value[0]), number(value[1]))

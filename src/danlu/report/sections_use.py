@@ -6,7 +6,7 @@ from typing import Any
 
 from danlu.report.components import Section, badge, facts, flatten, folded, grid, panel, plain_value, section
 from danlu.report.markup import Child, Html, join, rich, tag
-from danlu.report.text import count, entries, label, moment, number, say
+from danlu.report.text import count, entries, is_number, label, moment, number, say
 from danlu.report.text import seconds as time
 
 FEATURES_SHOWN = 20
@@ -42,17 +42,23 @@ def use(record: dict[str, Any]) -> Section | None:
 def reproduce(record: dict[str, Any]) -> Section | None:
     """What is needed to get the same model again."""
     run, described = record.get("run") or {}, record.get("data") or {}
+    memory = run.get("peak_memory_bytes")
     chosen = next((one for one in entries(record, "candidates") if one.get("status") == "chosen"), {})
     about: list[tuple[str, Child]] = [
         (say("danlu"), run.get("version")),
         (say("Made"), moment(run["created"]) if run.get("created") else None),
         (say("Seed"), number(run["seed"]) if run.get("seed") is not None else None),
+        (
+            say("Memory"),
+            say("{mib} MiB at most", mib=number(round(memory / 2**20))) if is_number(memory) else None,
+        ),
         (say("Budget"), time(run["budget_seconds"]) if run.get("budget_seconds") is not None else None),
         (say("Data"), tag("code", described["source"]) if described.get("source") else None),
         (say("Fingerprint"), tag("code", described["fingerprint"]) if described.get("fingerprint") else None),
     ]
     environment = [(name, plain_value(value)) for name, value in flatten(run.get("environment") or {})]
     settings = [(name, plain_value(value)) for name, value in flatten(chosen.get("settings") or {})]
+    recipe = [(name, plain_value(value)) for name, value in flatten(record.get("recipe") or {})]
     command = (
         [tag("p", say("This run was started with")), _code(run["command"])] if run.get("command") else []
     )
@@ -71,8 +77,9 @@ def reproduce(record: dict[str, Any]) -> Section | None:
                 say("Made with"),
                 facts(environment),
                 folded(say("Settings of the chosen model"), facts(settings)) if settings else None,
+                folded(say("The whole recipe"), facts(recipe)) if recipe else None,
             )
-            if environment or settings
+            if environment or settings or recipe
             else None,
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
 MISSING = "–"
@@ -74,9 +74,9 @@ def fixed(value: Any, decimals: int) -> str:
     """A number with exactly `decimals` decimals, so that a column of them lines up."""
     if not is_number(value):
         return number(value)
-    if abs(value) >= 1e9 or (value and abs(value) < 0.5 * 10.0**-decimals):
-        return number(value, 3)
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    if abs(value) >= 1e9:
+        return scientific(value)
+    return f"{value if abs(value) >= 0.5 * 10.0**-decimals else 0:,.{decimals}f}".replace("-", "−")
 
 
 def percent(value: Any, decimals: int = 1) -> str:
@@ -123,7 +123,8 @@ def moment(value: Any) -> str:
         when = datetime.fromisoformat(str(value))
     except ValueError:
         return str(value)
-    return f"{when.day} {when:%B %Y, %H:%M}"
+    zone = " UTC" if when.utcoffset() == timedelta(0) else ""
+    return f"{when.day} {when:%B %Y, %H:%M}{zone}"
 
 
 def count(amount: Any, one: str, many: str) -> str:

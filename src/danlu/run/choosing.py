@@ -11,10 +11,10 @@ from danlu.bundle.predictor import Member, blend
 from danlu.core.duration import Deadline
 from danlu.core.errors import DanluError, Interrupted
 from danlu.core.findings import Finding
+from danlu.core.interrupt import Interrupts
 from danlu.core.seeds import derive
 from danlu.evaluate.ensemble import Loss, select
 from danlu.run.trial import Bench, Trial, with_length
-
 
 LOSS_OF: dict[str, Loss] = {
     **dict.fromkeys(("r2", "rmse", "mse"), "squared_error"),
@@ -55,9 +55,19 @@ def choose(bench: Bench, trials: Sequence[Trial], *, ensemble: bool) -> Choice:
     for trial in usable[1:]:
         best = trial if metric.better(trial.score, best.score) else best
     picked = {best.candidate.name: 1.0}
-    skilled = {trial.candidate.name: answers[trial.candidate.name] for trial in usable if trial.candidate.model != "baseline"}
+    skilled = {
+        trial.candidate.name: answers[trial.candidate.name]
+        for trial in usable
+        if trial.candidate.model != "baseline"
+    }
     if ensemble and len(skilled) > 1 and best.candidate.model != "baseline":
-        picked = select(skilled, y, LOSS_OF.get(metric.name, "log_loss"), weight=weight, seed=derive(bench.recipe.seed, "ensemble"))
+        picked = select(
+            skilled,
+            y,
+            LOSS_OF.get(metric.name, "log_loss"),
+            weight=weight,
+            seed=derive(bench.recipe.seed, "ensemble"),
+        )
     chosen = [trial for trial in usable if trial.candidate.name in picked]
     for trial in chosen:
         trial.status = "chosen" if len(chosen) == 1 else "member"
@@ -75,35 +85,60 @@ def unseen_at(trial: Trial, rows: np.ndarray) -> np.ndarray:
 
 
 def final_members(
-    bench: Bench, choice: Choice, rows: np.ndarray, deadline: Deadline, *, locked: Sequence[str] | None
+    bench: Bench,
+    choice: Choice,
+    rows: np.ndarray,
+    deadline: Deadline,
+    interrupts: Interrupts,
+    *,
+    locked: Sequence[str] | None,
 ) -> tuple[list[Member], list[str], list[Finding]]:
     """The members of the model: fitted again on all of `rows` where time allows, else as they were tried.
 
-    A candidate tried fold by fold and not fitted again gives all its fold models, with equal shares.
+    A candidate tried fold by fold and not fitted again gives all its fold models, with equal shares. `locked` names
+    the members that were fitted again in the run that is made again. Also returns the names of those fitted again.
     """
     members: list[Member] = []
     refitted: list[str] = []
     findings: list[Finding] = []
     for trial, weight in zip(choice.trials, choice.weights, strict=True):
         name = trial.candidate.name
-        wanted = bench.recipe.refit if locked is None else name in locked
-        expected = _seconds_to_refit(bench, trial, len(rows))
-        if wanted and (locked is not None or expected < deadline.seconds_left):
-            try:
-                refit = bench.refit(with_length(trial.candidate, trial.length), rows, Deadline())
-                members.append(replace(refit[0], weight=weight))
-                refitted.append(name)
-                continue
-            except (KeyboardInterrupt, DanluError, MemoryError) as error:
-                if isinstance(error, KeyboardInterrupt):
-                    deadline = Deadline.after(0)
-                why = f"it was stopped ({type(error).__name__})"
+        if locked is None:
+            member, why = (
+                _refit(bench, trial, rows, deadline, interrupts) if bench.recipe.refit else (None, "")
+            )
         else:
-            why = f"it would take about {expected:.0f} s and {max(deadline.seconds_left, 0):.0f} s are left"
-        if wanted:
-            findings.append(_not_refitted(name, why, trial))
+            wanted = name in locked
+            member, why = _refit(bench, trial, rows, Deadline(), interrupts) if wanted else (None, "")
+        if member is not None:
+            members.append(replace(member, weight=weight))
+            refitted.append(name)
+            continue
+        findings += [_not_refitted(name, why, trial)] if why else []
         members += [replace(member, weight=weight / len(trial.members)) for member in trial.members]
     return members, refitted, findings
+
+
+def _refit(
+    bench: Bench, trial: Trial, rows: np.ndarray, deadline: Deadline, interrupts: Interrupts
+) -> tuple[Member | None, str]:
+    """The candidate fitted on all of `rows`, or None and why not."""
+    expected = _seconds_to_refit(bench, trial, len(rows))
+    if interrupts.asked:
+        return None, "you asked to stop"
+    if expected > deadline.seconds_left:
+        return (
+            None,
+            f"it would take about {expected:.0f} s and {max(deadline.seconds_left, 0):.0f} s are left",
+        )
+    with interrupts.breakable():
+        try:
+            member, fitted = bench.refit(with_length(trial.candidate, trial.length), rows, deadline)
+        except (DanluError, MemoryError) as error:
+            return None, f"it failed ({type(error).__name__}: {error})"
+        late = fitted.outcome.reason == "out of time"
+        return (None, "it took longer than expected") if late else (member, "")
+    return None, "you asked to stop"
 
 
 def _seconds_to_refit(bench: Bench, trial: Trial, num_rows: int) -> float:
@@ -113,7 +148,11 @@ def _seconds_to_refit(bench: Bench, trial: Trial, num_rows: int) -> float:
 
 
 def _not_refitted(name: str, why: str, trial: Trial) -> Finding:
-    stays = "The model fitted on the training rows is kept" if len(trial.members) == 1 else f"Its {len(trial.members)} fold models are kept"
+    stays = (
+        "The model fitted on the training rows is kept"
+        if len(trial.members) == 1
+        else f"Its {len(trial.members)} fold models are kept"
+    )
     return Finding(
         "not-refitted",
         "info",
@@ -125,5 +164,8 @@ def _not_refitted(name: str, why: str, trial: Trial) -> Finding:
 def _sentence(chosen: list[Trial], weights: list[float], metric: str, num_rows: int) -> str:
     if len(chosen) == 1:
         return f"{chosen[0].candidate.name} has the best {metric} on the {num_rows:,} rows kept for choosing."
-    shares = ", ".join(f"{trial.candidate.name} {weight:.0%}" for trial, weight in zip(chosen, weights, strict=True))
-    return f"An average of {len(chosen)} models has the best {metric} on the {num_rows:,} rows kept for choosing: {shares}."
+    shares = ", ".join(
+        f"{trial.candidate.name} {weight:.0%}" for trial, weight in zip(chosen, weights, strict=True)
+    )
+    rows = f"the {num_rows:,} rows kept for choosing"
+    return f"An average of {len(chosen)} models has the best {metric} on {rows}: {shares}."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from danlu.core.ideas import Batch
-from danlu.data.preprocess import PreprocessSettings, fit_preprocessor
+from danlu.data.preprocess import Encoding, PreprocessSettings, fit_preprocessor
 from danlu.run.loading import Table
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ class Features:
         self._table, self._settings, self._seed = table, settings, seed
         self._made: dict[tuple[str, str], Encoded] = {}
 
-    def encoded(self, encoding: str, rows: np.ndarray, *, name: str) -> Encoded:
+    def encoded(self, encoding: Encoding, rows: np.ndarray, *, name: str) -> Encoded:
         """The columns encoded for a family of models; `name` says which rows these are (`train`, `fold 3`, ...)."""
         key = (encoding, name)
         if key not in self._made:
             frame = self._table.frame[rows]
-            made = fit_preprocessor(frame, self._table.schema, encoding=encoding, settings=self._settings, seed=self._seed)
+            made = fit_preprocessor(
+                frame, self._table.schema, encoding=encoding, settings=self._settings, seed=self._seed
+            )
             self._made[key] = Encoded(self._table, made, rows, made.transform(frame))
         return self._made[key]
 

@@ -46,7 +46,11 @@ def finish(bench: Bench, choice: Choice) -> Finish:
         short = [] if interval.is_finite else [Finding("no-interval", "info", interval.sentence)]
         return Finish(interval=interval, findings=short)
     calibrator = fit_calibrator(
-        answers, y, weight=weight, method=evaluation.calibration, seed=derive(bench.recipe.seed, "calibration")
+        answers,
+        y,
+        weight=weight,
+        method=evaluation.calibration,
+        seed=derive(bench.recipe.seed, "calibration"),
     )
     names = ("log_loss", "brier")
     before = score(table.task, y, answers, weight=weight, names=names)

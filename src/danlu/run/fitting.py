@@ -25,6 +25,12 @@ FOREVER = Duration(1e9, "epochs")
 GRADIENT_PATIENCE = 15  # validations, one an epoch
 
 
+def load_libraries(candidate: Candidate, training: TrainingSettings) -> None:
+    """Import torch for a candidate that needs it, so that the seconds this takes are no part of its first fit."""
+    if candidate.update == "gradient" or _trains_linear_by_gradient(candidate, training):
+        import torch  # noqa: F401  (imported for its side effect: being there)
+
+
 def is_watched(candidate: Candidate) -> bool:
     """Whether a fit of this candidate looks at validation rows to know when to stop."""
     traits = lookup("model", candidate.model).traits
@@ -72,14 +78,16 @@ def fit_candidate(
     """Fit `candidate` on `train`, watching `validation` where its length is not yet known.
 
     The state with the best validation score is the one that is kept. `candidate.length` is the number of epochs
-    where it is known, and needs no validation. `locked` is how many epochs the same fit ran in an earlier run: it
-    then runs as many and never looks at the clock, so that it gives the same bits.
+    where it is known, and needs no validation. `locked` is how many steps the same fit took in an earlier run: it
+    then takes as many and never looks at the clock, so that it gives the same bits.
     """
     is_gradient = candidate.update == "gradient" or _trains_linear_by_gradient(candidate, training)
     model = _model(candidate, training, task, train, is_gradient=is_gradient, seed=seed)
     objective = build_objective(task, y=train["y"], weight=train.get("weight"), standardise=is_gradient)
     if is_gradient:
-        data, update, until = _by_gradient(model, training, train, seed=seed, validated=validation is not None)
+        data, update, until = _by_gradient(
+            model, training, train, seed=seed, validated=validation is not None
+        )
         patience = GRADIENT_PATIENCE
     else:
         from danlu.data.batches import WholeTable
@@ -94,11 +102,13 @@ def fit_candidate(
     if candidate.length is not None:
         until, validation = Duration(candidate.length, "epochs"), None
     if locked is not None:
-        until, deadline = Duration(locked, "epochs"), Deadline()
+        until, deadline = Duration(locked, "steps"), Deadline()
     context = Context(seed=seed, deadline=deadline, num_threads=num_threads)
     history = History(judge.metric.name)
     looking: list[Watcher] = [history, *watchers]
-    keeps_best = validation is not None and (is_gradient or patience is not None) and training.patience != "off"
+    keeps_best = (
+        validation is not None and (is_gradient or patience is not None) and training.patience != "off"
+    )
     if keeps_best:
         rounds = training.patience if isinstance(training.patience, int) else patience
         looking.append(EarlyStopping(judge.metric.name, rounds or 10, judge.metric.greater_is_better))
@@ -106,7 +116,9 @@ def fit_candidate(
 
     def validate() -> dict[str, float]:
         assert validation is not None
-        found = judge.score(validation["y"], answer(objective, model, validation["x"]), validation.get("weight"))
+        found = judge.score(
+            validation["y"], answer(objective, model, validation["x"]), validation.get("weight")
+        )
         best.offer(found, context.position.epoch, model)
         return {} if found is None else {judge.metric.name: found}
 
@@ -159,15 +171,26 @@ def _by_gradient(
     import torch
 
     from danlu.data.batches import ShuffledRows, WholeTable
-    from danlu.updates.gradient import GradientUpdate, build_optimizer, build_schedule, how_long, rows_per_step
+    from danlu.updates.gradient import (
+        GradientUpdate,
+        build_optimizer,
+        build_schedule,
+        how_long,
+        rows_per_step,
+    )
 
     dtype = next(model.parameters()).dtype
-    is_sparse = hasattr(train["x"], "toarray")  # spread out batch by batch
-    batch = {name: value if name == "x" and is_sparse else torch.as_tensor(value) for name, value in train.items()}
-    batch = {name: value.to(dtype) if getattr(value, "dtype", None) == torch.float64 else value for name, value in batch.items()}
     num_rows = len(train["y"])
     batch_size = rows_per_step(training, num_rows)
-    whole = batch_size >= num_rows and not is_sparse
+
+    def tensor(value: Any) -> Any:
+        if hasattr(value, "toarray"):
+            return _SparseRows(value, dtype)
+        made = torch.as_tensor(value)
+        return made.to(dtype) if made.is_floating_point() else made
+
+    batch = {name: tensor(value) for name, value in train.items()}
+    whole = batch_size >= num_rows and not isinstance(batch["x"], _SparseRows)
     data = WholeTable(batch) if whole else ShuffledRows(batch, batch_size=batch_size, seed=seed)
     steps = math.ceil(num_rows / batch_size)
     until = how_long(training, steps, validated=validated)
@@ -176,13 +199,32 @@ def _by_gradient(
     return data, GradientUpdate(optimizer, schedule=schedule, clip_norm=training.clip_norm), until
 
 
+@dataclass(frozen=True)
+class _SparseRows:
+    """Rows of a CSR matrix, spread out into a tensor batch by batch."""
+
+    rows: Any
+    dtype: Any
+
+    def __getitem__(self, index: np.ndarray) -> Any:
+        import torch
+
+        return torch.as_tensor(self.rows[index].toarray()).to(self.dtype)
+
+
 def _trains_linear_by_gradient(candidate: Candidate, training: TrainingSettings) -> bool:
     can = lookup("model", candidate.model).traits.get("gradient_form", False)
     return can and training.optimizer not in ("auto", "exact")
 
 
 def _model(
-    candidate: Candidate, training: TrainingSettings, task: Task, train: Batch, *, is_gradient: bool, seed: int
+    candidate: Candidate,
+    training: TrainingSettings,
+    task: Task,
+    train: Batch,
+    *,
+    is_gradient: bool,
+    seed: int,
 ) -> Any:
     num_features = train["x"].shape[1]
     if is_gradient and candidate.update != "gradient":

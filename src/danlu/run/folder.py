@@ -26,7 +26,7 @@ class Lock:
     """What the clock decided in a run, so that the same run can be made again without a clock."""
 
     fits: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
-    """Candidate -> epochs that each of its fits ran (one fit, or one a fold); a candidate not named was not tried."""
+    """Candidate -> steps that each of its fits took (one fit, or one a fold); a candidate not named was not tried."""
     refitted: list[str] = field(default_factory=list[str])
     """Members that were fitted again on all development rows."""
     sample: list[int] = field(default_factory=list[int])
@@ -49,11 +49,15 @@ class RunFolder:
         if out is not None:
             path = Path(out)
             if (path / "recipe.yaml").exists():
-                raise UserError(f"{path} already holds a run. Choose another --out, or delete it: danlu runs delete {path}")
+                raise UserError(
+                    f"{path} already holds a run. Choose another --out, or delete it: danlu runs delete {path}"
+                )
         else:
             stem = re.sub(r"[^\w.-]+", "-", f"{Path(data).stem}-{target}").strip("-")[:60] or "run"
             base = RUNS / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
-            path = next(p for n in range(1, 1000) if not (p := base if n == 1 else Path(f"{base}-{n}")).exists())
+            path = next(
+                p for n in range(1, 1000) if not (p := base if n == 1 else Path(f"{base}-{n}")).exists()
+            )
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -77,7 +81,9 @@ class RunFolder:
         """The resolved recipe, every default written out, with what it ran on as comments."""
         facts = {"data fingerprint (SHA-256)": fingerprint, **environment()}
         header = "".join(f"# {name}: {value}\n" for name, value in facts.items())
-        text = "# Run it again with: danlu train --recipe recipe.yaml\n" + header + dump_yaml(as_plain(recipe))
+        text = (
+            "# Run it again with: danlu train --recipe recipe.yaml\n" + header + dump_yaml(as_plain(recipe))
+        )
         write_atomic(self.path / "recipe.yaml", text)
 
     def write_lock(self, lock: Lock) -> None:
@@ -98,7 +104,10 @@ def find_run(name: str | Path) -> RunFolder:
     for path in (Path(name), RUNS / name):
         if (path / "recipe.yaml").is_file():
             return RunFolder(path)
-    if Path(name).name in ("model.danlu", "report.html", "recipe.yaml") and (Path(name).parent / "recipe.yaml").is_file():
+    if (
+        Path(name).name in ("model.danlu", "report.html", "recipe.yaml")
+        and (Path(name).parent / "recipe.yaml").is_file()
+    ):
         return RunFolder(Path(name).parent)
     names = [run.path.name for run in list_runs()]
     raise UserError(f"There is no run {str(name)!r}.{closest(str(name), names)} List them with: danlu runs")
@@ -107,7 +116,9 @@ def find_run(name: str | Path) -> RunFolder:
 def list_runs() -> list[RunFolder]:
     """The runs below ./runs, oldest first."""
     found = [path.parent for path in RUNS.glob("*/recipe.yaml")] if RUNS.is_dir() else []
-    return [RunFolder(path) for path in sorted(found, key=lambda path: (path / "recipe.yaml").stat().st_mtime)]
+    return [
+        RunFolder(path) for path in sorted(found, key=lambda path: (path / "recipe.yaml").stat().st_mtime)
+    ]
 
 
 def delete_run(folder: RunFolder) -> None:
@@ -124,7 +135,10 @@ def read_lock(recipe_file: str | Path) -> Lock | None:
     value = _read_json(path, what="plan.lock")
     unknown = set(value) - set(vars(Lock()))
     if unknown:
-        raise RecipeError(f"{path} holds {sorted(unknown)}, which this version of danlu does not know. Run the recipe from another folder.")
+        raise RecipeError(
+            f"{path} holds {sorted(unknown)}, which this version of danlu does not know. "
+            "Run the recipe from another folder."
+        )
     return Lock(**value)
 
 
@@ -133,7 +147,11 @@ def differences(lock: Lock, *, fingerprint: str, model_sha256: str) -> list[str]
     if model_sha256 == lock.model_sha256:
         return []
     now = environment()
-    changed = [f"{name}: {lock.environment.get(name)} then, {now.get(name)} now" for name in now if lock.environment.get(name) != now.get(name)]
+    changed = [
+        f"{name}: {lock.environment.get(name)} then, {now.get(name)} now"
+        for name in now
+        if lock.environment.get(name) != now.get(name)
+    ]
     if fingerprint != lock.fingerprint:
         changed.insert(0, f"the data: fingerprint {lock.fingerprint[:12]} then, {fingerprint[:12]} now")
     return changed or ["nothing that danlu records differs; please report this as a bug of danlu"]

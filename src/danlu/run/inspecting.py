@@ -13,23 +13,27 @@ from danlu.core.files import plain
 
 def data_facts(source: str, *, target: str | None) -> dict[str, Any]:
     """Rows, typed columns, and what danlu notices."""
-    from danlu.data.schema import infer, task_of
+    from danlu.data.schema import conform, infer
     from danlu.data.screening import screen
     from danlu.data.sources import read
     from danlu.data.summary import column_facts
+    from danlu.data.target_task import choose_task
 
     data = read(source)
-    schema = infer(data.frame, target=target)
-    task, notes = (None, []) if target is None else task_of(data.frame, target)
-    findings = [*data.notes, *notes, *screen(data.frame, schema, task)]
+    schema = infer(data.frame, target=target, reading=data.reading)
+    frame, notes = conform(data.frame, schema)
+    findings, task = [*data.notes, *notes], None
+    if target is not None:
+        task, why = choose_task(frame[target])
+        findings += [why, *screen(frame, schema, task)]
     return plain(
         {
             "source": data.name,
             "format": data.format,
             "fingerprint": data.fingerprint,
-            "num_rows": len(data.frame),
+            "num_rows": len(frame),
             "task": None if task is None else task.as_dict(),
-            "columns": column_facts(data.frame, schema),
+            "columns": column_facts(frame, schema),
             "findings": [finding.as_dict() for finding in findings],
         }
     )
@@ -37,12 +41,17 @@ def data_facts(source: str, *, target: str | None) -> dict[str, Any]:
 
 def data_text(facts: dict[str, Any]) -> str:
     """The facts of a data file for a terminal."""
-    lines = [f"{facts['source']}: {facts['num_rows']:,} rows, {len(facts['columns'])} columns ({facts['format']})"]
+    lines = [
+        f"{facts['source']}: {facts['num_rows']:,} rows, {len(facts['columns'])} columns ({facts['format']})"
+    ]
     width = max(len(column["name"]) for column in facts["columns"])
     for column in facts["columns"]:
         role = "" if column["role"] == "feature" else f" [{column['role']}]"
         missing = f", {column['num_missing']:,} missing" if column["num_missing"] else ""
-        lines.append(f"  {column['name']:<{width}}  {column['type']}{role}, {column['num_unique']:,} distinct{missing}. {column['why']}")
+        lines.append(
+            f"  {column['name']:<{width}}  {column['type']}{role}, "
+            f"{column['num_unique']:,} distinct{missing}. {column['why']}"
+        )
     lines += [f"{finding['severity']}: {finding['message']}" for finding in facts["findings"]]
     return "\n".join(lines)
 
@@ -70,18 +79,26 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
 def model_text(facts: dict[str, Any]) -> str:
     """The facts of a bundle for a terminal."""
     task = facts["task"]
-    lines = [f"predicts {facts['target']} ({task['kind']}" + (f": {', '.join(map(str, task['labels']))})" if task["labels"] else ")")]
+    lines = [
+        f"predicts {facts['target']} ({task['kind']}"
+        + (f": {', '.join(map(str, task['labels']))})" if task["labels"] else ")")
+    ]
     lines.append("from " + ", ".join(f"{column['name']} ({column['type']})" for column in facts["columns"]))
     for member in facts["members"]:
         lines.append(f"{member['name']}: {member['part']}, weight {member['weight']:.2f}")
         for name in ("depth", "widths"):
             if name in member:
                 lines.append(f"  {name}: {member[name]}")
-        lines += [f"  {t['name']:<32} {t['dtype']:<8} {'x'.join(map(str, t['shape'])) or 'one':<14} {t['count']:,}" for t in member["tensors"]]
+        lines += [
+            f"  {t['name']:<32} {t['dtype']:<8} {'x'.join(map(str, t['shape'])) or 'one':<14} {t['count']:,}"
+            for t in member["tensors"]
+        ]
     lines.append(f"{facts['num_values']:,} stored values ({facts['size_class']})")
     test = facts["card"].get("metrics", {}).get("test", {})
     if test:
-        lines.append("test: " + ", ".join(f"{name} {value:.4g}" for name, value in test.items() if value is not None))
+        lines.append(
+            "test: " + ", ".join(f"{name} {value:.4g}" for name, value in test.items() if value is not None)
+        )
     if facts["keeps_rows"]:
         lines.append("This bundle stores rows of its training data.")
     return "\n".join(lines)
@@ -94,7 +111,12 @@ def size_class(count: int) -> str:
 
 
 def _member_facts(member: Member) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": member.name, "part": member.part, "weight": member.weight, "settings": member.settings}
+    facts: dict[str, Any] = {
+        "name": member.name,
+        "part": member.part,
+        "weight": member.weight,
+        "settings": member.settings,
+    }
     facts["tensors"] = [
         {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "count": int(array.size)}
         for name, array in _arrays(member.model.state(), "")  # type: ignore[attr-defined]

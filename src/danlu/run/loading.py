@@ -12,6 +12,7 @@ from danlu.core.errors import DataError, RecipeError, closest
 from danlu.core.findings import Finding
 from danlu.core.tasks import Task
 from danlu.data.target import target_values
+from danlu.evaluate.settings import EvaluationSettings
 from danlu.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -78,26 +79,33 @@ def load_table(recipe: Recipe, frames: Mapping[str, Any]) -> Table:
     task = _with_positive(task, recipe.evaluation.positive)
     findings += [] if asked else [why]
     schema = infer(source.frame, target=target, types=types, roles=_roles(recipe), reading=source.reading)
+    frame, notes = conform(source.frame, schema)
     by_time = recipe.split.time is not None
-    screened = screen(source.frame, schema, task, keep=recipe.columns.keep, splits_by_time=by_time)
+    screened = screen(frame, schema, task, keep=recipe.columns.keep, splits_by_time=by_time)
     findings += screened
     schema = _without(schema, leaks(screened))
     if not schema.features:
-        reasons = "; ".join(f"{column.name} ({column.why})" for column in schema.columns if column.role != "target")
+        reasons = "; ".join(
+            f"{column.name} ({column.why})" for column in schema.columns if column.role != "target"
+        )
         raise DataError(
             f"There is no column to predict {target!r} from. Left out: {reasons or 'nothing else is there'}. "
             "Use one all the same with --keep COLUMN."
         )
-    frame, notes = conform(source.frame, schema)
     row_numbers = np.arange(1, len(frame) + 1)
     num_own = len(frame)
     if test is not None:
         test_frame, test_notes = conform(test.frame, schema)
-        frame = _joined(frame, test_frame, [column.name for column in schema.columns if column.role != "ignore"])
+        _check_test_target(test_frame, target, task)
+        frame = _joined(
+            frame, test_frame, [column.name for column in schema.columns if column.role != "ignore"]
+        )
         row_numbers = np.concatenate([row_numbers, np.arange(1, len(test_frame) + 1)])
         notes = (*notes, *test_notes)
     known, y = target_values(frame[target], task)
-    frame, row_numbers = (frame, row_numbers) if len(known) == len(frame) else (frame[known], row_numbers[known])
+    frame, row_numbers = (
+        (frame, row_numbers) if len(known) == len(frame) else (frame[known], row_numbers[known])
+    )
     return Table(
         frame,
         schema,
@@ -113,6 +121,29 @@ def load_table(recipe: Recipe, frames: Mapping[str, Any]) -> Table:
     )
 
 
+def _check_test_target(frame: pl.DataFrame, target: str, task: Task) -> None:
+    """Name the row of the test file, not of both files, where its target does not fit."""
+    if target not in frame.columns:
+        raise DataError(
+            f"The test file has no column {target!r}, which is the target.{closest(target, frame.columns)}"
+        )
+    try:
+        target_values(frame[target], task)
+    except DataError as error:
+        raise DataError(f"In the test file: {error}") from error
+
+
+def check_evaluation(evaluation: EvaluationSettings, table: Table) -> None:
+    """Refuse, before anything is fitted, what cannot be evaluated on this table."""
+    for name in evaluation.groups:
+        table.values(name, np.zeros(0, dtype=np.int64))
+    decides = evaluation.threshold != "auto" or evaluation.cost_false_positive is not None
+    if decides and table.task.kind != "binary":
+        raise RecipeError(
+            f"A threshold, and costs of mistakes, are for two classes; this target makes a {table.task.kind} task."
+        )
+
+
 def _roles(recipe: Recipe) -> dict[str, str]:
     """Roles that the recipe gives to columns."""
     columns, split = recipe.columns, recipe.split
@@ -124,7 +155,9 @@ def _roles(recipe: Recipe) -> dict[str, str]:
         if name is None:
             continue
         if roles.get(name, role) != role or name == recipe.target:
-            raise RecipeError(f"The column {name!r} cannot be {role} and something else at once. Name it once.")
+            raise RecipeError(
+                f"The column {name!r} cannot be {role} and something else at once. Name it once."
+            )
         roles[name] = role
     if recipe.target in roles:
         raise RecipeError(f"The target {recipe.target!r} cannot be kept or ignored: it is what is predicted.")
@@ -140,7 +173,9 @@ def _with_positive(task: Task, positive: Any) -> Task:
     found = next((label for label in task.labels if str(label) == str(positive)), None)
     if found is None:
         labels = [str(label) for label in task.labels]
-        raise RecipeError(f"There is no class {positive!r}.{closest(str(positive), labels)} Classes: {', '.join(labels)}.")
+        raise RecipeError(
+            f"There is no class {positive!r}.{closest(str(positive), labels)} Classes: {', '.join(labels)}."
+        )
     return replace(task, positive=found)
 
 
@@ -148,7 +183,9 @@ def _without(schema: Schema, names: Collection[str]) -> Schema:
     """The schema with these columns left out of the features."""
     return replace(
         schema,
-        columns=tuple(replace(column, role="ignore") if column.name in names else column for column in schema.columns),
+        columns=tuple(
+            replace(column, role="ignore") if column.name in names else column for column in schema.columns
+        ),
     )
 
 
@@ -159,12 +196,28 @@ def _joined(own: pl.DataFrame, test: pl.DataFrame, names: list[str]) -> pl.DataF
     missing = [name for name in names if name not in test.columns]
     if missing:
         near = closest(missing[0], test.columns)
-        raise DataError(f"The test file has no column {missing[0]!r}, which the data have.{near} It needs all of: {', '.join(names)}.")
+        raise DataError(
+            f"The test file has no column {missing[0]!r}, which the data have.{near} "
+            f"It needs all of: {', '.join(names)}."
+        )
     for name in names:
         theirs, ours = test.schema[name], own.schema[name]
-        if theirs != ours and not (theirs.is_numeric() and ours.is_numeric()) and not test[name].is_null().all():
-            raise DataError(f"Column {name!r} holds {ours} in the data but {theirs} in the test file. Make them alike, or set --type {name}=TYPE.")
-    return pl.concat([own.select(names), test.select(names).cast({name: own.schema[name] for name in names if test[name].is_null().all()})], how="vertical_relaxed")
+        if (
+            theirs != ours
+            and not (theirs.is_numeric() and ours.is_numeric())
+            and not test[name].is_null().all()
+        ):
+            raise DataError(
+                f"Column {name!r} holds {ours} in the data but {theirs} in the test file. "
+                f"Make them alike, or set --type {name}=TYPE."
+            )
+    return pl.concat(
+        [
+            own.select(names),
+            test.select(names).cast({name: own.schema[name] for name in names if test[name].is_null().all()}),
+        ],
+        how="vertical_relaxed",
+    )
 
 
 def _weights(frame: pl.DataFrame, name: str | None) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from danlu.core.findings import Finding
+from danlu.core.loop import Outcome
 from danlu.evaluate.metrics import metric
 from danlu.run.trial import Bench, Trial
 
@@ -20,19 +21,41 @@ def findings_of_result(
     bounds: Mapping[str, Any],
 ) -> list[Finding]:
     """Findings from the scores of a run; they explain and choose nothing."""
-    found = [_diverged(bench, trial) for trial in trials if trial.fitted and "finite" in trial.fitted[0].outcome.reason]
+    found = [_diverged(bench, trial.candidate.name, broken) for trial in trials if (broken := _broken(trial))]
+    found += [
+        _failed(trial) for trial in trials if bench.recipe.models and trial.status in ("failed", "skipped")
+    ]
     found += _beside_baseline(bench, metrics["test"], baseline["test"], bounds)
-    found += _memorised(bench, metrics, baseline)
+    if any(trial.status in ("chosen", "member") and trial.candidate.model != "baseline" for trial in trials):
+        found += _memorised(bench, metrics, baseline)
     return found
 
 
-def _diverged(bench: Bench, trial: Trial) -> Finding:
-    outcome = trial.fitted[0].outcome
+def _failed(trial: Trial) -> Finding:
+    """A model that was asked for by name and is not there."""
+    name = trial.candidate.name
+    return Finding(
+        "not-fitted",
+        "warning",
+        f"{name} was asked for but is not among the results: {trial.why}",
+        remedies=("a larger --budget",),
+    )
+
+
+def _broken(trial: Trial) -> Outcome | None:
+    """How the first fit ended whose loss was no longer a finite number."""
+    return next(
+        (fitted.outcome for fitted in trial.fitted if "no longer a finite number" in fitted.outcome.reason),
+        None,
+    )
+
+
+def _diverged(bench: Bench, name: str, outcome: Outcome) -> Finding:
     rate = bench.recipe.training.learning_rate
     return Finding(
         "diverged",
         "problem",
-        f"{trial.candidate.name} diverged: {outcome.reason}. Each step overshot the minimum by more than the one before.",
+        f"{name} diverged: {outcome.reason}. Each step overshot the minimum by more than the one before.",
         {"step": outcome.position.step, "learning_rate": rate},
         (
             "a smaller step: --set training.learning_rate=0.001",
@@ -42,7 +65,9 @@ def _diverged(bench: Bench, trial: Trial) -> Finding:
     )
 
 
-def _beside_baseline(bench: Bench, test: Mapping[str, Any], base: Mapping[str, Any], bounds: Mapping[str, Any]) -> list[Finding]:
+def _beside_baseline(
+    bench: Bench, test: Mapping[str, Any], base: Mapping[str, Any], bounds: Mapping[str, Any]
+) -> list[Finding]:
     name = bench.judge.metric.name
     score, floor, interval = test.get(name), base.get(name), bounds.get(name)
     if score is None or floor is None:
@@ -69,14 +94,17 @@ def _memorised(bench: Bench, metrics: Mapping[str, Any], baseline: Mapping[str, 
     seen, unseen, floor = metrics["train"].get(name), metrics["test"].get(name), baseline["test"].get(name)
     if seen is None or unseen is None or floor is None or seen == floor:
         return []
-    share = (seen - unseen) / (seen - floor)  # 0: as good on new rows; 1: no better than the baseline on new rows
+    share = (seen - unseen) / (
+        seen - floor
+    )  # 0: as good on new rows; 1: no better than the baseline on new rows
     if share < FULL_GAP or not metric(name).better(seen, unseen):
         return []
     return [
         Finding(
             "overfit",
             "warning",
-            f"Much of the skill on training rows does not carry over: {name} {seen:.4g} there, {unseen:.4g} on test rows, "
+            f"Much of the skill on training rows does not carry over: {name} {seen:.4g} there, "
+            f"{unseen:.4g} on test rows, "
             f"{floor:.4g} by the naive baseline.",
             {"train": seen, "test": unseen, "baseline": floor, "share_lost": share},
             ("more rows", "a simpler model (see: danlu models)", "fewer columns: --ignore COLUMN"),

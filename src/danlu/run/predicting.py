@@ -32,11 +32,15 @@ def predict_file(
     Columns: those in `keep`, the target's name with the prediction, then `probability_LABEL` for classes, and where
     asked for `TARGET_low` and `TARGET_high`, and `TARGET_residual` (observed minus predicted).
     """
+    from danlu.data.schema import conform
     from danlu.data.sources import chunks
 
     if interval and predictor.task.kind != "regression":
-        raise UserError("--interval is for predicted numbers; this model predicts classes, whose probabilities are written anyway.")
-    for frame in chunks(source):
+        raise UserError(
+            "--interval is for predicted numbers; this model predicts classes, whose probabilities are written anyway."
+        )
+    for given in chunks(source):
+        frame, _ = conform(given, predictor.schema)
         for name in keep:
             if name not in frame.columns:
                 raise DataError(f"There is no column {name!r} to keep.{closest(name, frame.columns)}")
@@ -45,10 +49,12 @@ def predict_file(
         kept = frame.select(list(keep))
         both = set(kept.columns) & set(answers.columns)
         if both:
-            raise UserError(f"--keep {sorted(both)[0]} has the name of a column of answers. Rename it in the data first.")
+            raise UserError(
+                f"--keep {sorted(both)[0]} has the name of a column of answers. Rename it in the data first."
+            )
         if residuals:
             answers = answers.with_columns(residual_column(predictor, frame, prediction))
-        yield kept.hstack(answers)
+        yield answers if not keep else kept.hstack(answers)
 
 
 def residual_column(predictor: Predictor, frame: pl.DataFrame, prediction: Prediction) -> pl.Series:
@@ -56,7 +62,9 @@ def residual_column(predictor: Predictor, frame: pl.DataFrame, prediction: Predi
     import polars as pl
 
     if predictor.target not in frame.columns:
-        raise DataError(f"Residuals need the observed values, and the data have no column {predictor.target!r}.")
+        raise DataError(
+            f"Residuals need the observed values, and the data have no column {predictor.target!r}."
+        )
     known, observed = target_values(frame[predictor.target], predictor.task)
     residual = np.full(len(frame), np.nan)
     if predictor.task.kind == "regression":
@@ -69,10 +77,14 @@ def residual_column(predictor: Predictor, frame: pl.DataFrame, prediction: Predi
 def write_answers(pieces: Iterator[pl.DataFrame], path: Path | None) -> int:
     """Write the pieces to `path` (by its ending) or as CSV to standard output; the number of rows."""
     if path is None:
-        return sum(_to_csv(piece, sys.stdout.buffer, header=number == 0) for number, piece in enumerate(pieces))
+        return sum(
+            _to_csv(piece, sys.stdout.buffer, header=number == 0) for number, piece in enumerate(pieces)
+        )
     writers = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl, ".arrow": _write_arrow}
     if path.suffix not in writers:
-        raise UserError(f"Answers are written as {', '.join(writers)}, got {path.name!r}.{closest(path.suffix, writers)}")
+        raise UserError(
+            f"Answers are written as {', '.join(writers)}, got {path.name!r}.{closest(path.suffix, writers)}"
+        )
     counted = _Counted(pieces)
     write_stream(path, lambda file: writers[path.suffix](counted, file))
     return counted.num_rows

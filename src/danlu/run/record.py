@@ -14,24 +14,22 @@ from danlu.core.files import plain
 from danlu.core.findings import Finding
 from danlu.core.runtime import environment, peak_memory
 from danlu.core.seeds import derive
+from danlu.core.tasks import Task
 from danlu.data.summary import column_facts
-from danlu.evaluate import curves
 from danlu.evaluate.bootstrap import intervals
-from danlu.evaluate.calibration import reliability
-from danlu.evaluate.conformal import coverage
-from danlu.evaluate.groups import group_scores
-from danlu.evaluate.effects import decision_boundary, partial_dependence
-from danlu.evaluate.importance import permutation_importance
 from danlu.evaluate.metrics import score
-from danlu.evaluate.threshold import Threshold
-from danlu.evaluate.worst import worst_rows
 from danlu.recipe.recipe import as_plain
+from danlu.run.assessing import assess
 from danlu.run.choosing import Choice, unseen_at
 from danlu.run.finishing import Finish
 from danlu.run.outcomes import findings_of_result
 from danlu.run.trial import Bench, Trial
 
-EXPLAINED_ROWS = 2000  # of the test rows: enough for importance, and quick
+WIDE = 1000  # columns from which on the card leaves their statistics out: it would not fit into its bound
+CLOCK_FINDINGS = (
+    "not-fitted",
+    "not-refitted",
+)  # what the clock decided is told to the person, not to the bundle
 
 
 def build_record(
@@ -62,9 +60,10 @@ def build_record(
     base = {
         "name": baseline.candidate.name,
         "validation": _scores_on_choice(bench, baseline, None),
-        "test": score(task, y, naive.answers(frame), weight=weight, threshold=done.cut),
+        "test": score(task, y, naive.answers(frame), weight=weight),
+        "answer": _always(task, naive.answers(frame[:1])),
     }
-    evaluation = _evaluation(bench, predictor, prediction, done, deadline)
+    evaluation = assess(bench, predictor, prediction, done, deadline)
     keeps_rows = predictor.keeps_rows
     shows_rows = bool(evaluation.get("worst_rows") or evaluation.get("boundary"))
     record = {
@@ -74,8 +73,8 @@ def build_record(
         "positive": task.positive,
         "target": recipe.target,
         "run": {"name": name, "version": __version__, "seed": recipe.seed, "budget_seconds": budget,
-                "environment": environment(), "peak_memory_bytes": peak_memory(), "plan": _plan(bench, trials, choice, done),
-                "command": _command(recipe)},
+                "environment": environment(), "peak_memory_bytes": peak_memory(),
+                "plan": _plan(bench, trials, choice, done), "command": _command(recipe)},
         "data": {"source": table.source.name, "fingerprint": table.fingerprint, "num_rows": table.num_rows_given,
                  "num_duplicates": table.num_duplicates, "columns": column_facts(table.frame, table.schema)},
         "split": bench.split.as_dict(),
@@ -91,7 +90,8 @@ def build_record(
         "calibration": _calibration(done, len(bench.split.calibration)),
         "recipe": as_plain(recipe),
         "rules": _rules(predictor),
-        "privacy": {"bundle_has_rows": keeps_rows, "report_has_rows": shows_rows, "sentence": _privacy(keeps_rows, shows_rows)},
+        "privacy": {"bundle_has_rows": keeps_rows, "report_has_rows": shows_rows,
+                    "sentence": _privacy(keeps_rows, shows_rows)},
     }  # fmt: skip
     found = [*findings, *findings_of_result(bench, trials, metrics, base, low_high)]
     return plain(record | {"findings": [finding.as_dict() for finding in found]})
@@ -99,15 +99,38 @@ def build_record(
 
 def card_of(record: dict[str, Any]) -> dict[str, Any]:
     """The part of a record that goes into the bundle: no wall times, no rows, so that equal runs give equal bytes."""
-    names = ("task", "labels", "positive", "target", "split", "metric", "chosen", "metrics", "intervals", "baseline", "calibration")
+    names = (
+        "task",
+        "labels",
+        "positive",
+        "target",
+        "split",
+        "metric",
+        "chosen",
+        "metrics",
+        "intervals",
+        "baseline",
+        "calibration",
+    )
     card = {name: record[name] for name in names}
-    card["data"] = {key: record["data"][key] for key in ("source", "fingerprint", "num_rows", "num_duplicates")}
-    card["columns"] = [{k: v for k, v in column.items() if k not in ("top",)} for column in record["data"]["columns"]]
-    card["findings"] = [{key: f[key] for key in ("code", "severity", "message", "columns")} for f in record["findings"]]
-    return card | {"recipe": record["recipe"], "version": record["run"]["version"], "privacy": record["privacy"]["sentence"]}
+    card["data"] = {
+        key: record["data"][key] for key in ("source", "fingerprint", "num_rows", "num_duplicates")
+    }
+    columns = record["data"]["columns"]
+    shown = ("name", "type") if len(columns) > WIDE else tuple(key for key in columns[0] if key != "top")
+    card["columns"] = [{key: value for key, value in column.items() if key in shown} for column in columns]
+    serious = [f for f in record["findings"] if f["severity"] != "info" and f["code"] not in CLOCK_FINDINGS]
+    card["findings"] = [{key: f[key] for key in ("code", "severity", "message", "columns")} for f in serious]
+    return card | {
+        "recipe": record["recipe"],
+        "version": record["run"]["version"],
+        "privacy": record["privacy"]["sentence"],
+    }
 
 
-def _metrics(bench: Bench, choice: Choice, predictor: Predictor, done: Finish, prediction: Prediction) -> dict[str, Any]:
+def _metrics(
+    bench: Bench, choice: Choice, predictor: Predictor, done: Finish, prediction: Prediction
+) -> dict[str, Any]:
     table, task = bench.table, bench.table.task
     train = bench.split.train[:: max(1, len(bench.split.train) // 5000)]
     seen = predictor.predict_frame(table.frame[train]).main
@@ -118,12 +141,22 @@ def _metrics(bench: Bench, choice: Choice, predictor: Predictor, done: Finish, p
     def scores(which: np.ndarray, answers: np.ndarray) -> dict[str, float | None]:
         return score(task, table.y[which], answers, weight=table.weights(which), threshold=done.cut)
 
-    return {"train": scores(train, seen), "validation": scores(rows, unseen), "test": scores(test, prediction.main)}
+    return {
+        "train": scores(train, seen),
+        "validation": scores(rows, unseen),
+        "test": scores(test, prediction.main),
+    }
 
 
 def _scores_on_choice(bench: Bench, trial: Trial, cut: float | None) -> dict[str, float | None]:
     rows = bench.split.choice
-    return score(bench.table.task, bench.table.y[rows], unseen_at(trial, rows), weight=bench.table.weights(rows), threshold=cut)
+    return score(
+        bench.table.task,
+        bench.table.y[rows],
+        unseen_at(trial, rows),
+        weight=bench.table.weights(rows),
+        threshold=cut,
+    )
 
 
 def _candidates(bench: Bench, trials: Sequence[Trial], choice: Choice) -> list[dict[str, Any]]:
@@ -143,81 +176,56 @@ def _candidates(bench: Bench, trials: Sequence[Trial], choice: Choice) -> list[d
         }
         if trial.unseen is not None and first is not None:
             answers = unseen_at(trial, rows)
-            bounds = intervals(task, y, answers, weight=weight, names=[metric.name], num_resamples=200, groups=bench.groups(rows))
+            bounds = intervals(
+                task,
+                y,
+                answers,
+                weight=weight,
+                names=[metric.name],
+                num_resamples=200,
+                groups=bench.groups(rows),
+            )
             seen = np.asarray(trial.seen)
-            scores_seen = score(task, bench.table.y[trial.seen_rows], seen, weight=bench.table.weights(trial.seen_rows))
+            scores_seen = score(
+                task, bench.table.y[trial.seen_rows], seen, weight=bench.table.weights(trial.seen_rows)
+            )
+            # An estimator may take several rounds of its own in one epoch of the loop, as boosting does.
+            rounds = getattr(getattr(first.model, "settings", None), "rounds_per_call", 1)
+            unit = "epoch" if trial.candidate.update == "gradient" else "round"
             entry |= {
                 "score_interval": bounds[metric.name],
                 "metrics": {"train": scores_seen, "validation": score(task, y, answers, weight=weight)},
-                "num_rounds": trial.length,
+                "num_rounds": trial.length * rounds,
                 "stop_reason": first.outcome.reason,
-                "curve": first.history.as_curve(unit="epoch", best=first.length),
+                "curve": first.history.as_curve(unit=unit, rounds=rounds, best=first.length),
             }
         shown.append(entry)
     return shown
 
 
-def _evaluation(
-    bench: Bench, predictor: Predictor, prediction: Prediction, done: Finish, deadline: Deadline
-) -> dict[str, Any]:
-    table, settings, task = bench.table, bench.recipe.evaluation, bench.table.task
-    test, cut, seed = bench.split.test, done.cut, derive(bench.recipe.seed, "explanation")
-    frame, y, weight = table.frame[test], table.y[test], table.weights(test)
-    found: dict[str, Any] = {}
-    if task.kind == "regression":
-        found["residuals"] = curves.residual_sample(y, prediction.main, max_rows=2000, seed=seed)
-        if prediction.lower is not None and prediction.upper is not None:
-            found["interval"] = coverage(y, prediction.lower, prediction.upper, asked=settings.interval)
-    else:
-        found["roc"] = curves.roc_curves(task, y, prediction.main, weight=weight)
-        found["pr"] = curves.pr_curves(task, y, prediction.main, weight=weight)
-        found["confusion"] = curves.confusion(task, y, prediction.main, weight=weight, threshold=cut)
-        found["calibration"] = reliability(task, y, prediction.main, weight=weight)
-    if isinstance(done.threshold, Threshold):
-        found["threshold"] = done.threshold.as_dict()
-    if settings.show_rows:
-        shown = frame.select([column.name for column in table.schema.features])
-        found["worst_rows"] = worst_rows(task, y, prediction.main, frame=shown, row_numbers=table.row_numbers[test], threshold=cut)
-    groups = [
-        group_scores(task, y, prediction.main, table.values(name, test), column=name, weight=weight, threshold=cut, seed=seed)
-        for name in settings.groups
-    ]
-    if groups:
-        found["groups"] = [row for group in groups for row in group["groups"]]
-        found["group_gaps"] = [row for group in groups for row in group["gaps"]]
-    sample = np.linspace(0, len(test) - 1, min(len(test), EXPLAINED_ROWS)).astype(np.int64)
-    features = [(column.name, column.type) for column in table.schema.features]
-    if settings.importance and not deadline.has_passed:
-        few = frame[sample]
-        few_weight = None if weight is None else weight[sample]
-        half = Deadline.after(deadline.seconds_left / 2)
-        importance = permutation_importance(
-            predictor.answers, few, task, y[sample], columns=[name for name, _ in features],
-            by=bench.judge.metric.name, weight=few_weight, threshold=cut, deadline=half, seed=seed,
-        )  # fmt: skip
-        found["importance"] = importance.columns
-        types = dict(features)
-        shown = [(row["column"], types[row["column"]]) for row in importance.columns[:6]]
-        drawable = [(name, kind) for name, kind in shown if kind in ("number", "category", "boolean")]
-        found["partial_dependence"] = partial_dependence(
-            predictor.answers, few, task, columns=drawable, deadline=deadline, seed=seed
-        )
-    numbers = [name for name, kind in features if kind == "number"]
-    if len(features) == 2 and len(numbers) == 2 and settings.show_rows:
-        found["boundary"] = decision_boundary(predictor.answers, table.frame, task, table.y, x=numbers[0], y=numbers[1], seed=seed)
-    return found
+def _always(task: Task, answer: np.ndarray) -> Any:
+    """What the naive baseline says of every row: the mean, or the most frequent class."""
+    return float(answer[0]) if task.kind == "regression" else task.labels[int(answer[0].argmax())]
 
 
 def _calibration(done: Finish, num_rows: int) -> dict[str, Any] | None:
     if done.calibrator is None:
         return None
     calibrator = done.calibrator
-    return {"method": calibrator.method, "before": done.before, "after": done.after, "num_rows": num_rows, "sentence": calibrator.sentence}
+    return {
+        "method": calibrator.method,
+        "before": done.before,
+        "after": done.after,
+        "num_rows": num_rows,
+        "sentence": calibrator.sentence,
+    }
 
 
 def _plan(bench: Bench, trials: Sequence[Trial], choice: Choice, done: Finish) -> list[str]:
     tried = [trial.candidate.name for trial in trials if trial.fitted]
-    left = [f"{trial.candidate.name} ({trial.why})" for trial in trials if trial.status in ("skipped", "failed")]
+    left = [
+        f"{trial.candidate.name} ({trial.why})" for trial in trials if trial.status in ("skipped", "failed")
+    ]
     sentences = [bench.split.sentence, f"Tried: {', '.join(tried)}."]
     sentences += [f"Not used: {'; '.join(left)}."] if left else []
     sentences.append(choice.sentence)
@@ -225,14 +233,27 @@ def _plan(bench: Bench, trials: Sequence[Trial], choice: Choice, done: Finish) -
         sentences.append(done.calibrator.sentence)
     if done.interval is not None:
         sentences.append(done.interval.sentence)
-    sentences.append(f"The scores are from {len(bench.split.test):,} test rows that were used for nothing else.")
+    sentences.append(
+        f"The scores are from {len(bench.split.test):,} test rows that were used for nothing else."
+    )
     return [sentence for sentence in sentences if sentence]
 
 
 def _command(recipe: Any) -> str:
     import shlex
 
-    return f"danlu train {shlex.quote(recipe.data)} --target {shlex.quote(recipe.target)} --seed {recipe.seed} --budget {shlex.quote(recipe.budget)}"
+    words = [
+        "danlu",
+        "train",
+        recipe.data,
+        "--target",
+        recipe.target,
+        "--seed",
+        str(recipe.seed),
+        "--budget",
+        recipe.budget,
+    ]
+    return shlex.join(words)
 
 
 def _rules(predictor: Predictor) -> str | None:
@@ -241,13 +262,18 @@ def _rules(predictor: Predictor) -> str | None:
         return None
     member = predictor.members[0]
     printed = getattr(member.model, "rules", None)
-    return None if printed is None else printed(member.preprocessor.feature_names, list(predictor.task.labels))
+    return (
+        None if printed is None else printed(member.preprocessor.feature_names, list(predictor.task.labels))
+    )
 
 
 def _privacy(keeps_rows: bool, shows_rows: bool) -> str:
     parts = []
     if keeps_rows:
-        parts.append("The bundle stores rows of the training data (nearest neighbours or support vectors); --set evaluation.keep_rows=false leaves such models out.")
+        parts.append(
+            "The bundle stores rows of the training data (nearest neighbours or support vectors); "
+            "--set evaluation.keep_rows=false leaves such models out."
+        )
     if shows_rows:
         parts.append("This report shows rows of the data; --set evaluation.show_rows=false leaves them out.")
     return " ".join(parts) or "Neither the bundle nor this report holds rows of the data."

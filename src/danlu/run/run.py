@@ -22,12 +22,15 @@ from danlu.run.folder import Lock, RunFolder, differences, read_lock
 
 if TYPE_CHECKING:
     from danlu.bundle.predictor import Predictor
+    from danlu.recipe.planning import Candidate
     from danlu.run.choosing import Choice
     from danlu.run.trial import Bench, Trial
     from danlu.watch.progress import Progress
 
-FIT_SHARE = 0.55  # of the budget for trying candidates; the rest is for the refit, the test, explanations, the report
-REFIT_SHARE = 0.80  # of the budget: members that would be fitted again later than this are kept as they were tried
+FIT_SHARE = 0.55  # of the time that loading left: for trying candidates
+REFIT_SHARE = 0.80  # of the budget: members that would be fitted again later are kept as they were tried
+FIRST_SECONDS = 1.0
+WRITE_SECONDS = 1.0  # kept for bundle and report, beside a twentieth of the budget
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,9 @@ def train(
         frames |= {} if isinstance(test, (str, Path)) else {"test": test}
     named["data"] = str(named["data"])
     given = named | {"budget": budget, "seed": seed} | settings
-    return train_recipe(given, out=out, started=time.monotonic(), progress=Progress(enabled=progress), frames=frames)
+    return train_recipe(
+        given, out=out, started=time.monotonic(), progress=Progress(enabled=progress), frames=frames
+    )
 
 
 def train_recipe(
@@ -154,12 +159,12 @@ class _Runner:
 
     def run(self) -> Run:
         """Everything, in order."""
-        with self._interruptible("Interrupted while the data were being read; there is nothing to save yet."):
-            bench, candidates = self._prepare()
         trials: list[Trial] = []
+        bench: Bench | None = None
         with self.interrupts.breakable():
+            bench, candidates = self._prepare()
             self._try_out(bench, candidates, trials)
-        if not trials:
+        if bench is None or not trials:
             raise Interrupted("Interrupted before any model was fitted; there is nothing to save.")
         from danlu.run.choosing import choose
 
@@ -167,19 +172,20 @@ class _Runner:
         predictor = self._finish_model(bench, choice)
         return self._write(bench, trials, choice, predictor)
 
-    def _prepare(self) -> tuple[Bench, list[Any]]:
+    def _prepare(self) -> tuple[Bench, list[Candidate]]:
         """Load and split the data, plan the candidates, open the run's folder."""
         from danlu.data.split import split
         from danlu.evaluate.metrics import default_metric, metrics_for
         from danlu.recipe.planning import plan
         from danlu.run.features import Features
         from danlu.run.fitting import Judge
-        from danlu.run.loading import load_table
+        from danlu.run.loading import check_evaluation, load_table
         from danlu.run.trial import Bench
         from danlu.watch.store import RunStore
 
         recipe = self.recipe
         table = load_table(recipe, self.frames)
+        check_evaluation(recipe.evaluation, table)
         asked = recipe.evaluation.metric
         metric = default_metric(table.task) if asked == "auto" else metrics_for(table.task, [asked])[0]
         parts = split(
@@ -212,32 +218,41 @@ class _Runner:
     def _watchers(self, name: str, seconds: float) -> list[Watcher]:
         return [self.store.watcher(name), self.progress.watcher(name, seconds_left=seconds)]
 
-    def _try_out(self, bench: Bench, candidates: list[Any], trials: list[Trial]) -> None:
+    def _try_out(self, bench: Bench, candidates: list[Candidate], trials: list[Trial]) -> None:
         """Try the candidates one after the other within their share of the budget."""
+        from danlu.run.fitting import load_libraries
         from danlu.run.trial import Trial
 
-        end = Deadline.after(self.budget * FIT_SHARE, since=self.started)
+        left = Deadline.after(self.budget, since=self.started).seconds_left
+        end = Deadline.after(FIT_SHARE * max(left, 0))
         for number, candidate in enumerate(candidates):
             locked = None if self.replayed is None else self.replayed.fits.get(candidate.name)
             if self.replayed is not None and locked is None:
                 trials.append(Trial(candidate, "skipped", "it was not tried in the run that is made again"))
                 continue
-            needed = self._seconds_needed(bench, candidate, trials)
+            needed = _seconds_needed(candidate, trials)
             if locked is None and trials and number > 1 and (end.has_passed or needed > end.seconds_left):
-                why = f"out of time: about {needed:.0f} s needed, {max(end.seconds_left, 0):.0f} s left for trying models"
+                left = max(end.seconds_left, 0)
+                why = (
+                    f"it takes about {needed:.0f} s and {left:.0f} s are left for trying models"
+                    if needed
+                    else "no time was left"
+                )
                 trials.append(Trial(candidate, "skipped", why))
                 continue
-            share = 2 * max(end.seconds_left, 0) / (len(candidates) - number)  # what one leaves, the others may use
-            trial = bench.try_out(candidate, end.earlier(Deadline.after(share)), locked=locked)
+            # Twice an equal share: most fits end before it, and what one leaves the others may use.
+            # The first one after the baseline gets a second in any case: a small fit is better than none.
+            load_libraries(candidate, self.recipe.training)
+            share = 2 * max(end.seconds_left, 0) / (len(candidates) - number)
+            until = Deadline.after(share).earlier(end)
+            if number == 1 and until.seconds_left < FIRST_SECONDS:
+                until = Deadline.after(FIRST_SECONDS)
+            trial = bench.try_out(candidate, until, locked=locked)
             trials.append(trial)
             if trial.status == "tried":
                 self.lock.fits[candidate.name] = trial.ran
             else:
                 self.progress.say(f"  {candidate.name}: {trial.why}")
-
-    def _seconds_needed(self, bench: Bench, candidate: Any, trials: list[Trial]) -> float:
-        """A guess at the least time that makes a candidate worth starting, from what the same model took before."""
-        return max([trial.seconds for trial in trials if trial.candidate.model == candidate.model], default=0.0) * 0.7
 
     def _finish_model(self, bench: Bench, choice: Choice) -> Predictor:
         """Fit the chosen models on all development rows; calibrate on rows that neither trained nor chose them."""
@@ -245,10 +260,15 @@ class _Runner:
         from danlu.run.choosing import final_members
         from danlu.run.finishing import finish
 
-        rows = np.sort(np.unique(np.concatenate([bench.split.train, bench.split.choice, bench.split.calibration])))
-        deadline = Deadline.after(0 if self.interrupts.asked else self.budget * REFIT_SHARE, since=self.started)
+        rows = np.sort(
+            np.unique(np.concatenate([bench.split.train, bench.split.choice, bench.split.calibration]))
+        )
+        budget = 0 if self.interrupts.asked else self.budget * REFIT_SHARE
+        deadline = Deadline.after(budget, since=self.started)
         locked = None if self.replayed is None else self.replayed.refitted
-        members, self.lock.refitted, findings = final_members(bench, choice, rows, deadline, locked=locked)
+        members, self.lock.refitted, findings = final_members(
+            bench, choice, rows, deadline, self.interrupts, locked=locked
+        )
         self.findings += findings
         self.done = finish(bench, choice)
         self.findings += self.done.findings
@@ -268,7 +288,10 @@ class _Runner:
         from danlu.report.page import write_report
         from danlu.run.record import build_record, card_of
 
-        deadline = Deadline.after(2.0 if self.interrupts.asked else self.budget * 0.95, since=None if self.interrupts.asked else self.started)
+        deadline = Deadline.after(
+            2.0 if self.interrupts.asked else 0.95 * self.budget - WRITE_SECONDS,
+            since=None if self.interrupts.asked else self.started,
+        )
         record = build_record(
             bench,
             trials,
@@ -281,11 +304,16 @@ class _Runner:
             budget=self.budget,
         )
         sample = bench.table.frame[bench.split.test[:200]]
-        self.lock.model_sha256 = save(replace(predictor, card=card_of(record)), self.folder.model, check_rows=sample)
+        self.lock.model_sha256 = save(
+            replace(predictor, card=card_of(record)), self.folder.model, check_rows=sample
+        )
         if self.replayed is not None:
             self._compare(record)
         self.folder.write_lock(self.lock)
-        record["run"] |= {"seconds": time.monotonic() - self.started, "created": datetime.now().astimezone().isoformat(timespec="seconds")}
+        record["run"] |= {
+            "seconds": time.monotonic() - self.started,
+            "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
         record["run"]["stop_reason"] = "interrupted" if self.interrupts.asked else None
         self.folder.write_record(record)
         write_report(record, self.folder.report)
@@ -295,26 +323,25 @@ class _Runner:
     def _compare(self, record: dict[str, Any]) -> None:
         """Say whether a repeated run gave the same bits, and what differs where it did not."""
         assert self.replayed is not None
-        changed = differences(self.replayed, fingerprint=self.lock.fingerprint, model_sha256=self.lock.model_sha256)
+        changed = differences(
+            self.replayed, fingerprint=self.lock.fingerprint, model_sha256=self.lock.model_sha256
+        )
         if changed:
-            message = "This run repeats an earlier one but its model is not the same to the bit. What differs: " + "; ".join(changed) + "."
+            message = (
+                "This run repeats an earlier one but its model is not the same to the bit. What differs: "
+                + "; ".join(changed)
+                + "."
+            )
             finding = Finding("not-reproduced", "warning", message)
         else:
-            finding = Finding("reproduced", "info", "This run repeats an earlier one, and its model is the same to the bit.")
+            finding = Finding(
+                "reproduced", "info", "This run repeats an earlier one, and its model is the same to the bit."
+            )
         record["findings"].append(finding.as_dict())
         self.store.add_finding(finding)
         self.progress.say(finding.message)
 
-    def _interruptible(self, message: str) -> Any:
-        from contextlib import contextmanager
 
-        @contextmanager
-        def guard() -> Any:
-            done = False
-            with self.interrupts.breakable():
-                yield
-                done = True
-            if not done:
-                raise Interrupted(message)
-
-        return guard()
+def _seconds_needed(candidate: Candidate, trials: Sequence[Trial]) -> float:
+    """The least time that makes a candidate worth starting: about what the same model took with other settings."""
+    return 0.7 * max((t.seconds for t in trials if t.candidate.model == candidate.model), default=0.0)

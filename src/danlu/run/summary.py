@@ -18,23 +18,36 @@ SHOWN = {
 def summary(run: Run) -> str:
     """Scores with interval and baseline, findings, and where everything is."""
     record = run.record
-    test, bounds, baseline = record["metrics"]["test"], record["intervals"]["test"], record["baseline"]["test"]
+    test, bounds, baseline = (
+        record["metrics"]["test"],
+        record["intervals"]["test"],
+        record["baseline"]["test"],
+    )
     names = [name for name in SHOWN[record["task"]] if test.get(name) is not None]
     rows = record["split"]["rows"]["test"]
     lines = [
         f"{record['target']}: {record['chosen']['name']}, tested on {rows:,} rows that were used for nothing else",
-        columns_of_text(("", "test", "95 % interval", "baseline"), {name: test[name] for name in names}, bounds, baseline),
+        columns_of_text(
+            ("", "test", "95 % interval", "baseline"), {name: test[name] for name in names}, bounds, baseline
+        ),
     ]
     serious = [finding for finding in record["findings"] if finding["severity"] != "info"]
     lines += [f"  {finding['severity']}: {finding['message']}" for finding in serious[:6]]
     if len(serious) > 6:
         lines.append(f"  and {len(serious) - 6} more in the report")
-    lines += [f"report   {run.report}", f"model    {run.folder / 'model.danlu'}", f"{record['run']['seconds']:.1f} s"]
+    lines += [
+        f"report   {run.report}",
+        f"model    {run.folder / 'model.danlu'}",
+        f"{record['run']['seconds']:.1f} s",
+    ]
     return "\n".join(lines)
 
 
 def columns_of_text(
-    header: tuple[str, ...], scores: Mapping[str, Any], bounds: Mapping[str, Any], baseline: Mapping[str, Any] | None = None
+    header: tuple[str, ...],
+    scores: Mapping[str, Any],
+    bounds: Mapping[str, Any],
+    baseline: Mapping[str, Any] | None = None,
 ) -> str:
     """Scores with their intervals, and the baseline's beside them, as aligned text."""
     rows = [header]
@@ -43,7 +56,9 @@ def columns_of_text(
         rows.append(row if baseline is None else (*row, _show(baseline.get(name))))
     widths = [max(len(row[place]) for row in rows) for place in range(len(header))]
     lines = [[cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)] for row in rows]
-    return "\n".join("  " + "  ".join([row[0].ljust(widths[0]), *cells]) for row, cells in zip(rows, lines, strict=True))
+    return "\n".join(
+        "  " + "  ".join([row[0].ljust(widths[0]), *cells]) for row, cells in zip(rows, lines, strict=True)
+    )
 
 
 def _show(value: Any) -> str:

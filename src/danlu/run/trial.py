@@ -12,7 +12,7 @@ import numpy as np
 from danlu.bundle.predictor import Member, answer
 from danlu.core.duration import Deadline
 from danlu.core.errors import DanluError, UserError
-from danlu.core.ideas import Batch, Watcher
+from danlu.core.ideas import Watcher
 from danlu.core.seeds import derive
 from danlu.data.split import Split
 from danlu.recipe.planning import Candidate
@@ -20,6 +20,7 @@ from danlu.recipe.recipe import Recipe
 from danlu.run.features import Features
 from danlu.run.fitting import Fitted, Judge, fit_candidate, is_watched
 from danlu.run.loading import Table
+
 
 @dataclass
 class Trial:
@@ -48,8 +49,8 @@ class Trial:
 
     @property
     def ran(self) -> list[int]:
-        """Epochs that each fit ran, for the lock."""
-        return [fitted.outcome.position.epoch for fitted in self.fitted]
+        """Steps that each fit took, for the lock."""
+        return [fitted.outcome.position.step for fitted in self.fitted]
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Bench:
     def try_out(self, candidate: Candidate, deadline: Deadline, *, locked: list[int] | None = None) -> Trial:
         """Fit and score one candidate; a failure of its own is recorded, not raised.
 
-        `locked` are the epochs that each fit ran in the run that is made again.
+        `locked` are the steps that each fit took in the run that is made again.
         """
         started = time.monotonic()
         trial = Trial(candidate, "tried", candidate.why)
@@ -92,7 +93,9 @@ class Bench:
     def _by_holdout(self, trial: Trial, deadline: Deadline, locked: list[int] | None) -> None:
         encoded = self.features.encoded(trial.candidate.encoding, self.split.train, name="train")
         choice = encoded.batch(self.split.choice)
-        fitted = self._fit(trial.candidate, encoded.fitting(), choice, deadline, locked=locked and locked[0])
+        fitted = self._fit(
+            trial.candidate, encoded.fitting(), choice, deadline, locked=locked[0] if locked else None
+        )
         trial.rows = np.concatenate([self.split.choice, self.split.calibration])
         calibration = encoded.batch(self.split.calibration)
         unseen = [answer(fitted.objective, fitted.model, batch["x"]) for batch in (choice, calibration)]
@@ -115,8 +118,14 @@ class Bench:
             watched = np.intersect1d(held, self.split.choice) if is_watched(trial.candidate) else held[:0]
             watch = encoded.batch(watched) if len(watched) else None
             folds_left = len(folds) - number
-            share = deadline if times.min() > 0 else deadline.earlier(Deadline.after(deadline.seconds_left / folds_left))
-            fitted = self._fit(trial.candidate, encoded.fitting(), watch, share, locked=locked and locked[number])
+            share = (
+                deadline
+                if times.min() > 0
+                else deadline.earlier(Deadline.after(deadline.seconds_left / folds_left))
+            )
+            fitted = self._fit(
+                trial.candidate, encoded.fitting(), watch, share, locked=locked[number] if locked else None
+            )
             prediction = answer(fitted.objective, fitted.model, encoded.batch(held)["x"])
             index = np.array([place[int(row)] for row in held])
             total = np.zeros((len(rows), *prediction.shape[1:])) if total is None else total
@@ -136,7 +145,13 @@ class Bench:
         return self._member(candidate, fitted, encoded.preprocessor), fitted
 
     def _fit(
-        self, candidate: Candidate, train: Any, validation: Any, deadline: Deadline, *, locked: int | None = None
+        self,
+        candidate: Candidate,
+        train: Any,
+        validation: Any,
+        deadline: Deadline,
+        *,
+        locked: int | None = None,
     ) -> Fitted:
         return fit_candidate(
             candidate,

@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from danlu.core.errors import DanluError, DataError, RecipeError
+from danlu.core.errors import DanluError, DataError, OutOfTime, RecipeError
 from danlu.core.ideas import Batch, Context, Step
 from danlu.core.tasks import Task
-from danlu.models.native import OutOfTime
 
 KNOWN_ERRORS: dict[str, type[DanluError]] = {
     kind.__name__: kind for kind in (DataError, RecipeError, OutOfTime)
@@ -32,7 +31,7 @@ KNOWN_ERRORS: dict[str, type[DanluError]] = {
 
 
 def fit_in_child(model: Any, batch: Batch, task: Task, context: Context) -> Step:
-    """As `model.fit_round` on a model that has not been fitted yet; the child ends with this call, however it ends.
+    """As `model.fit_round` of a model that is not fitted yet. The child ends with this call in any case.
 
     Raises `OutOfTime` at the context's deadline, what the child raised on purpose, or a `DanluError` with its
     last words.

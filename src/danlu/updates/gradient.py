@@ -23,10 +23,14 @@ class GradientUpdate:
 
     chunk = 1
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, schedule: Any = None, clip_norm: float | None = None) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, schedule: Any = None, clip_norm: float | None = None
+    ) -> None:
         self.optimizer, self._schedule, self._clip_norm = optimizer, schedule, clip_norm
 
-    def __call__(self, model: nn.Module, objective: Objective, batches: Sequence[Batch], context: Context) -> Step:
+    def __call__(
+        self, model: nn.Module, objective: Objective, batches: Sequence[Batch], context: Context
+    ) -> Step:
         """One step on the mean loss over `batches`; `signals` hold the gradient's norm and whether all is finite."""
         self.optimizer.zero_grad(set_to_none=True)
         counts: dict[str, float] = {}
@@ -74,14 +78,19 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
     defaults = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3}
     if name not in defaults:
         raise RecipeError(
-            f"The optimizer {name!r} solves linear models, got {type(model).__name__}. Use 'adamw', 'adam' or 'sgd' for it."
+            f"The optimizer {name!r} solves linear models, got {type(model).__name__}. "
+            "Use 'adamw', 'adam' or 'sgd' for it."
         )
     rate = defaults[name] if settings.learning_rate == "auto" else settings.learning_rate
     parameters = list(model.parameters())
     if name == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
     cls = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-    return cls(parameters, lr=rate, weight_decay=settings.weight_decay, fused=parameters[0].is_floating_point())
+    return cls(
+        parameters, lr=rate, weight_decay=settings.weight_decay, fused=parameters[0].is_floating_point()
+    )
 
 
 def rows_per_step(settings: TrainingSettings, num_rows: int) -> int:
@@ -103,7 +112,9 @@ def how_long(settings: TrainingSettings, steps_per_epoch: int, *, validated: boo
     if settings.duration != "auto":
         return parse_duration(settings.duration)
     # Without validation rows nothing says when to stop: about 2000 steps fit small tables without running away.
-    return Duration(MAX_EPOCHS if validated else max(1, min(MAX_EPOCHS, round(2000 / steps_per_epoch))), "epochs")
+    return Duration(
+        MAX_EPOCHS if validated else max(1, min(MAX_EPOCHS, round(2000 / steps_per_epoch))), "epochs"
+    )
 
 
 def build_schedule(settings: TrainingSettings, optimizer: Any, until: Duration, steps_per_epoch: int) -> Any:
@@ -111,9 +122,13 @@ def build_schedule(settings: TrainingSettings, optimizer: Any, until: Duration, 
     if settings.schedule == "constant":
         return None
     if until.unit == "seconds":
-        raise RecipeError("training.schedule 'cosine' needs a duration in epochs or steps: in seconds its end is not known.")
+        raise RecipeError(
+            "training.schedule 'cosine' needs a duration in epochs or steps: in seconds its end is not known."
+        )
     total = int(until.amount * (steps_per_epoch if until.unit == "epochs" else 1))
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
+    )
 
 
 def _norm(parameters: list[nn.Parameter]) -> torch.Tensor:

@@ -42,7 +42,9 @@ class TrainingSettings:
         if not 0 <= self.momentum < 1:
             raise RecipeError(f"training.momentum must lie in [0, 1), got {self.momentum}.")
         if self.momentum and self.optimizer != "sgd":
-            raise RecipeError(f"training.momentum belongs to optimizer 'sgd', but the optimizer is {self.optimizer!r}.")
+            raise RecipeError(
+                f"training.momentum belongs to optimizer 'sgd', but the optimizer is {self.optimizer!r}."
+            )
         if self.weight_decay < 0:
             raise RecipeError(f"training.weight_decay must not be negative, got {self.weight_decay}.")
         if self.clip_norm is not None and self.clip_norm <= 0:

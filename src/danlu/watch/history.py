@@ -31,12 +31,18 @@ class History:
             self.validation.append(event.metrics[self.metric])
             self.seconds.append(event.seconds)
 
-    def as_curve(self, *, unit: str, best: int | None) -> dict[str, Any] | None:
-        """The curve as the report draws it, or None where nothing was validated."""
+    def as_curve(self, *, unit: str, rounds: int, best: int) -> dict[str, Any] | None:
+        """The curve as the report draws it, an epoch being `rounds` of `unit`; None where nothing was validated."""
         if len(self.validation) < 2:
             return None
-        curve = {"step": self.epochs, "validation": self.validation, "unit": unit, "metric": self.metric, "best": best}
-        return curve | {"train": self.training if any(value is not None for value in self.training) else []}
+        return {
+            "step": [epoch * rounds for epoch in self.epochs],
+            "train": self.training if any(value is not None for value in self.training) else [],
+            "validation": self.validation,
+            "unit": unit,
+            "metric": self.metric,
+            "best": best * rounds,
+        }
 
 
 @dataclass
@@ -65,4 +71,8 @@ class EarlyStopping:
             self.best, self.waited = score, 0
             return None
         self.waited += 1
-        return f"no better {self.metric} in {self.patience} validations" if self.waited >= self.patience else None
+        return (
+            f"no better {self.metric} in {self.patience} validations"
+            if self.waited >= self.patience
+            else None
+        )

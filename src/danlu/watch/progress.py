@@ -53,4 +53,6 @@ class ProgressWatcher:
         loss = f"loss {sum(event.losses.values()):.4g}  " if event.losses else ""
         rate = f"{event.position.step / event.seconds:.0f} steps/s  " if event.seconds > 0.2 else ""
         left = max(self._deadline - time.monotonic(), 0.0)
-        self._progress.live(f"  {self._part}: step {event.position.step}  {loss}{self._scores}  {rate}at most {left:.0f} s left")
+        self._progress.live(
+            f"  {self._part}: step {event.position.step}  {loss}{self._scores}  {rate}at most {left:.0f} s left"
+        )

@@ -36,7 +36,9 @@ class RunStore:
         self.path = Path(path)
         with _clear_errors(self.path):
             self._database = sqlite3.connect(self.path, timeout=30)
-            self._database.executescript("pragma journal_mode = delete; pragma synchronous = normal;" + SCHEMA)
+            self._database.executescript(
+                "pragma journal_mode = delete; pragma synchronous = normal;" + SCHEMA
+            )
             self._database.commit()
         self._committed = time.monotonic()
 
@@ -46,11 +48,26 @@ class RunStore:
 
     def add(self, part: str, event: Event) -> None:
         """Record an event."""
-        facts = {"losses": event.losses, "metrics": event.metrics, "signals": event.signals, "reason": event.reason}
-        text = json.dumps(plain({name: dict(value) if not isinstance(value, str) else value for name, value in facts.items() if value}))
+        facts = {
+            "losses": event.losses,
+            "metrics": event.metrics,
+            "signals": event.signals,
+            "reason": event.reason,
+        }
+        text = json.dumps(
+            plain(
+                {
+                    name: dict(value) if not isinstance(value, str) else value
+                    for name, value in facts.items()
+                    if value
+                }
+            )
+        )
         row = (part, event.kind, time.time(), event.position.epoch, event.position.step, event.seconds, text)
         with _clear_errors(self.path):
-            self._database.execute("insert into events (part, kind, at, epoch, step, seconds, facts) values (?,?,?,?,?,?,?)", row)
+            self._database.execute(
+                "insert into events (part, kind, at, epoch, step, seconds, facts) values (?,?,?,?,?,?,?)", row
+            )
             if time.monotonic() - self._committed > COMMIT_SECONDS:
                 self._commit()
 
@@ -86,7 +103,9 @@ def read_events(path: str | Path, *, part: str | None = None) -> list[dict[str, 
     """The events of a run, oldest first, of one candidate or of all."""
     with _clear_errors(Path(path)):
         database = sqlite3.connect(f"file:{Path(path)}?mode=ro", uri=True, timeout=30)
-        rows = database.execute("select part, kind, at, epoch, step, seconds, facts from events order by id").fetchall()
+        rows = database.execute(
+            "select part, kind, at, epoch, step, seconds, facts from events order by id"
+        ).fetchall()
         database.close()
     names = ("part", "kind", "at", "epoch", "step", "seconds")
     events = [dict(zip(names, row, strict=False)) | json.loads(row[-1]) for row in rows]
@@ -98,4 +117,6 @@ def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise UserError(f"Cannot use the run store {path}: {error}. Is the disk full, or the folder read-only?") from error
+        raise UserError(
+            f"Cannot use the run store {path}: {error}. Is the disk full, or the folder read-only?"
+        ) from error

@@ -1,0 +1,103 @@
+"""What the test rows show of a model: curves, calibration, coverage, importance, effects, worst rows, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from danlu.bundle.predictor import Prediction, Predictor
+from danlu.core.duration import Deadline
+from danlu.core.seeds import derive
+from danlu.evaluate import curves
+from danlu.evaluate.calibration import reliability
+from danlu.evaluate.conformal import coverage
+from danlu.evaluate.effects import decision_boundary, partial_dependence
+from danlu.evaluate.groups import group_scores
+from danlu.evaluate.importance import permutation_importance
+from danlu.evaluate.threshold import Threshold
+from danlu.evaluate.worst import worst_rows
+from danlu.run.finishing import Finish
+from danlu.run.trial import Bench
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EXPLAINED_ROWS = 2000  # of the test rows: enough for importance, and quick
+
+
+def assess(
+    bench: Bench, predictor: Predictor, prediction: Prediction, done: Finish, deadline: Deadline
+) -> dict[str, Any]:
+    """Everything about the test rows that the report draws, as plain values; what takes long ends at the deadline."""
+    table, settings, task = bench.table, bench.recipe.evaluation, bench.table.task
+    test, cut, seed = bench.split.test, done.cut, derive(bench.recipe.seed, "explanation")
+    frame, y, weight = table.frame[test], table.y[test], table.weights(test)
+    found: dict[str, Any] = {}
+    if task.kind == "regression":
+        found["residuals"] = curves.residual_sample(y, prediction.main, max_rows=2000, seed=seed)
+        if prediction.lower is not None and prediction.upper is not None:
+            found["interval"] = coverage(y, prediction.lower, prediction.upper, asked=settings.interval)
+    else:
+        found["roc"] = curves.roc_curves(task, y, prediction.main, weight=weight)
+        found["pr"] = curves.pr_curves(task, y, prediction.main, weight=weight)
+        found["confusion"] = curves.confusion(task, y, prediction.main, weight=weight, threshold=cut)
+        found["calibration"] = reliability(task, y, prediction.main, weight=weight)
+    if isinstance(done.threshold, Threshold):
+        found["threshold"] = done.threshold.as_dict()
+    if settings.show_rows:
+        shown = frame.select([column.name for column in table.schema.features])
+        found["worst_rows"] = worst_rows(
+            task, y, prediction.main, frame=shown, row_numbers=table.row_numbers[test], threshold=cut
+        )
+    groups = [
+        group_scores(
+            task,
+            y,
+            prediction.main,
+            table.values(name, test),
+            column=name,
+            weight=weight,
+            threshold=cut,
+            seed=seed,
+        )
+        for name in settings.groups
+    ]
+    if groups:
+        found["groups"] = [row for group in groups for row in group["groups"]]
+        found["group_gaps"] = [row for group in groups for row in group["gaps"]]
+    sample = np.linspace(0, len(test) - 1, min(len(test), EXPLAINED_ROWS)).astype(np.int64)
+    features = [(column.name, column.type) for column in table.schema.features]
+    if settings.importance and not deadline.has_passed:
+        few = frame[sample]
+        few_weight = None if weight is None else weight[sample]
+        half = Deadline.after(deadline.seconds_left / 2)
+        importance = permutation_importance(
+            predictor.answers, few, task, y[sample], columns=[name for name, _ in features],
+            by=bench.judge.metric.name, weight=few_weight, threshold=cut, deadline=half, seed=seed,
+        )  # fmt: skip
+        found["importance"] = importance.columns
+        types = dict(features)
+        shown = [(row["column"], types[row["column"]]) for row in importance.columns[:6]]
+        drawable = [(name, kind) for name, kind in shown if kind in ("number", "category", "boolean")]
+        found["partial_dependence"] = partial_dependence(
+            predictor.answers, few, task, columns=drawable, deadline=deadline, seed=seed
+        )
+    numbers = [name for name, kind in features if kind == "number"]
+    if len(features) == 2 and len(numbers) == 2 and settings.show_rows:
+        distance = _distance(predictor)
+        found["boundary"] = decision_boundary(
+            distance or predictor.answers, table.frame, task, table.y, x=numbers[0], y=numbers[1], seed=seed
+        ) | {"margin": distance is not None}  # fmt: skip
+    return found
+
+
+def _distance(predictor: Predictor) -> Callable[[pl.DataFrame], np.ndarray] | None:
+    """The signed distance from an SVM's boundary in units of its margin, where one SVM tells two classes apart."""
+    member = predictor.members[0]
+    decision = getattr(member.model, "decision", None)
+    if len(predictor.members) > 1 or decision is None or predictor.task.kind != "binary":
+        return None
+    sign = 1.0 if predictor.task.positive_code == 1 else -1.0
+    return lambda frame: sign * np.asarray(decision(member.preprocessor.transform(frame))).reshape(len(frame))
