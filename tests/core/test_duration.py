@@ -43,3 +43,6 @@ def test_seconds_of_a_budget():
 def test_prints_as_it_is_read():
     assert str(Duration(1, "epochs")) == "1 epoch"
     assert str(Duration(600, "seconds")) == "600 seconds"
+    for duration in (Duration(1_234_567, "steps"), Duration(0.25, "seconds")):
+        assert parse_duration(str(duration)) == duration
+    assert parse_seconds(1_234_567.5) == 1_234_567.5

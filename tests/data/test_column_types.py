@@ -13,6 +13,7 @@ from danlu.data.column_types import ColumnType, first_misfit, guess
 
 RNG = np.random.default_rng(0)
 LARGE = RNG.integers(10_000, 10_000_000, 500).tolist()
+REVIEWS = [f"this was the {word} film of all" for word in ("best", "worst", "longest", "dullest", "last")]
 CITIES = ["Rome", "Oslo", "Bonn", "Lyon", "Graz"] * 20
 
 
@@ -71,7 +72,7 @@ def found(name: str, values: Any) -> tuple[str, str]:
         ("only", ["x", None], "category"),  # there or not says something
         # text
         ("name", [f"chevrolet model {number // 2}" for number in range(200)], "text"),
-        ("review", ["a very good film it is", "the worst film of all", "I slept all through it", "x y z a b", "s s s s s"], "text"),
+        ("review", REVIEWS, "text"),  # few, but sentences
         ("review", [f"这部电影非常好看{number}" for number in range(50)], "text"),
         # dates
         ("day", ["2020-01-01", "2020-01-02"], "datetime"),

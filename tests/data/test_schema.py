@@ -130,6 +130,13 @@ def test_an_absent_target_offers_the_closest_name():
     assert task_of(HOUSES, "price").kind == "regression"
 
 
+def test_what_is_no_date_counts_as_missing():
+    frame = pl.DataFrame({"end": ["2020-01-05", "NA", "2020-03-05", None] * 5})
+    schema = infer(frame)
+    assert (schema["end"].type, schema["end"].num_missing) == ("datetime", 10)
+    assert conform(frame, schema)[0]["end"].null_count() == 10
+
+
 # ------------------------------------------------------------------- later rows are read alike
 
 TRAINING = """day;size;kind;smokes;n;text

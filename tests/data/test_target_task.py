@@ -90,7 +90,7 @@ def test_classes_as_a_number():
         ([0, 1], "clasification", "'clasification' is no task. Did you mean 'classification'?"),
         ([0, 1, 2], "binary", "The target 'y' has 3 classes, which is multiclass, not binary. Leave the task out."),
         (["a", "b"], "regression", "'y' should hold numbers, but 2 of 2 values are none ('a' in row 1"),
-        ([*(f"{n}.5" for n in range(40)), "abc"], None, "should hold numbers, but 1 of 41 values is none ('abc' in row 41)"),
+        ([*(f"{n}.5" for n in range(40)), "abc"], None, "1 of 41 values is none ('abc' in row 41)"),
         ([f"name {n}" for n in range(30)], None, "has 30 different values in 30 rows, too many for classes."),
         ([n / 7 for n in range(50)], "classification", "too many for classes. Ask for --task regression."),
     ],

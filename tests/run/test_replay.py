@@ -69,7 +69,7 @@ def test_what_the_clock_decided_is_not_decided_anew(
         first("binary", QUICK, models=["decision_tree", "gaussian_nb", "knn"])
     record = json.loads(Path("one/record.json").read_text())
     assert {"decision_tree"} <= {row["name"] for row in record["candidates"] if row["status"] != "skipped"}
-    assert "not-refitted" in codes(record)
+    assert "not_refitted" in codes(record)
     result = again(capsys)
     assert "reproduced" in codes(result), result["findings"]
     assert sha256(Path("one/model.danlu")) == sha256(Path("two/model.danlu"))
@@ -80,7 +80,7 @@ def test_changed_data_are_named(runs_dir: Path, capsys: pytest.CaptureFixture[st
     text = Path("data.csv").read_text()
     Path("data.csv").write_text(re.sub(r"(?m)^(-?\d)\.", r"\g<1>1.", text, count=1))
     result = again(capsys)
-    finding = next(finding for finding in result["findings"] if finding["code"] == "not-reproduced")
+    finding = next(finding for finding in result["findings"] if finding["code"] == "not_reproduced")
     assert re.search(r"the data: fingerprint [0-9a-f]{12} then, [0-9a-f]{12} now", finding["message"])
 
 
@@ -92,7 +92,7 @@ def test_a_changed_option_makes_a_new_run(runs_dir: Path, capsys: pytest.Capture
         == 0
     )
     result = json.loads(capsys.readouterr().out)
-    assert not {"reproduced", "not-reproduced"} & codes(result)
+    assert not {"reproduced", "not_reproduced"} & codes(result)
     assert sha256(Path("one/model.danlu")) != sha256(Path("two/model.danlu"))
 
 

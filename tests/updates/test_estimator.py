@@ -19,7 +19,7 @@ from danlu.models.perceptron import Perceptron, PerceptronSettings
 from danlu.objectives.classification import CrossEntropy
 from danlu.objectives.regression import SquaredError
 from danlu.updates import estimator
-from danlu.updates.estimator import EstimatorUpdate, expected_seconds
+from danlu.updates.estimator import FEW_ROWS, EstimatorUpdate, expected_seconds
 
 TASK = Task("regression")
 
@@ -83,8 +83,15 @@ def test_the_loop_goes_on_round_by_round() -> None:
 
 def test_a_small_table_is_fitted_at_once() -> None:
     model = sleeper(0.0)
-    assert call(model, 5000).done
-    assert model.settings["fits"] == [5000]
+    assert call(model, FEW_ROWS).done
+    assert model.settings["fits"] == [FEW_ROWS]
+
+
+def test_many_rows_of_few_columns_are_not_small() -> None:
+    """An SVM of 25,000 rows and two columns ran for 40 s in a budget of 6 s."""
+    model = sleeper(0.0)
+    assert call(model, FEW_ROWS + 1).done
+    assert len(model.settings["fits"]) > 1
 
 
 def test_a_larger_table_is_timed_on_samples_first() -> None:

@@ -187,6 +187,23 @@ def test_several_batches_in_one_call_give_the_gradient_of_the_one_big_batch():
     np.testing.assert_allclose(after([(0, 64)]), after([(0, 5), (5, 40), (40, 64)]), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["number", "classes"])
+def test_rows_that_weigh_nothing_are_not_divided_by(name):
+    """A batch of them was 0 / 0: the loss was NaN and the fit called diverged."""
+    task = NUMBER if name == "number" else Task("binary", ("no", "yes"))
+    objective = SquaredError(task) if name == "number" else CrossEntropy(task)
+    model = LinearModule(task, 1, seed=0)
+    batch = {
+        "x": torch.ones(3, 1, dtype=torch.float64),
+        "y": torch.ones(3, dtype=torch.float64),
+        "weight": torch.zeros(3, dtype=torch.float64),
+    }
+    update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=0.1))
+    step = update(model, objective, [batch], Context())
+    assert bool(step.signals["finite"]) and float(sum(step.losses.values())) == 0.0
+    assert not any(parameter.any() for parameter in model.parameters())
+
+
 def test_clipping_bounds_the_step_and_keeps_its_direction():
     x = standard(AREA[:, None])
     steps = {}
@@ -241,6 +258,9 @@ def test_cosine_schedule_falls_to_zero():
         ({"learning_rate": -1.0}, "must be above 0, got -1.0"),
         ({"optimizer": "adam", "momentum": 0.9}, "belongs to optimizer 'sgd', but the optimizer is 'adam'"),
         ({"clip_norm": 0.0}, "must be above 0"),
+        ({"clip_norm": float("nan")}, "must be above 0, got nan. Leave it out for no limit"),
+        ({"weight_decay": -0.1}, "must be a number from 0 on, got -0.1"),
+        ({"weight_decay": float("nan")}, "must be a number from 0 on, got nan"),
         ({"duration": "soon"}, "Cannot read 'soon' as a duration"),
         ({"patience": 0}, "must be at least 1, or 'off'"),
     ],

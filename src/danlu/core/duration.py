@@ -28,7 +28,7 @@ class Duration:
     unit: Unit
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit if self.amount != 1 else self.unit[:-1]}"
+        return f"{self.amount:.15g} {self.unit if self.amount != 1 else self.unit[:-1]}"
 
 
 def parse_duration(text: str | Duration) -> Duration:
@@ -53,7 +53,7 @@ def parse_duration(text: str | Duration) -> Duration:
 def parse_seconds(text: str | float | Duration) -> float:
     """Read a length of wall time; a bare number is seconds."""
     if isinstance(text, (int, float)):
-        text = f"{text:g}s"
+        text = f"{text:.15g}s"
     elif isinstance(text, str) and re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*", text):
         text = f"{text}s"
     duration = parse_duration(text)

@@ -27,9 +27,7 @@ MIN_R2 = 0.995
 EXACT = 1e-9  # a straight line this close to all points is a copy in another unit
 NEXT_SKILL = 0.9  # a number stands out as a leak only where no other column comes near it
 FEW_VALUES = 20  # a number with no more different values is taken as codes
-ROWS_PER_VALUE = (
-    20  # a number with so many rows for each value is taken by its values, else by its neighbours
-)
+ROWS_PER_VALUE = 20  # a number with so many rows for each value is judged by values, else by neighbours
 MAX_CELLS = 10_000_000  # of a table of values times classes
 
 Doubt = Literal["none", "some", "much"]
@@ -60,9 +58,7 @@ def find_leaks(
     known, y = target_values(frame[target.name], task)
     if len(known) < MIN_ROWS:
         return []
-    order = generator(0, "leaks").permutation(
-        len(known)
-    )  # neighbours with equal values shall be so by chance
+    order = generator(0, "leaks").permutation(len(known))  # rows with equal values are neighbours by chance
     frame, y = frame[known[order]], y[order]
     measure = _class_skills if task.is_classification else _number_skills
     skills = list(measure(frame, features, y, task))

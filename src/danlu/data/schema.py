@@ -125,7 +125,7 @@ def infer(
                 type=found.type,
                 role=_role(role, found.type),
                 dtype=str(values.dtype.base_type()),
-                num_missing=values.null_count(),
+                num_missing=_num_missing(values, found.format),
                 num_unique=num_unique[name],
                 why=found.why,
                 format=found.format or how.format,
@@ -211,6 +211,15 @@ def _num_unique(frame: pl.DataFrame) -> dict[str, int]:
         column.name: count - (column.null_count() > 0)
         for column, count in zip(frame.iter_columns(), counts, strict=True)
     }
+
+
+def _num_missing(values: pl.Series, form: str | None) -> int:
+    """Values that are not there, or are no dates where the format of dates is `form`."""
+    import polars as pl
+
+    if form is not None and values.dtype == pl.String:
+        values = parse(values, form)
+    return values.null_count()
 
 
 def _few_texts(frame: pl.DataFrame, num_unique: Mapping[str, int]) -> dict[str, list[str]]:

@@ -249,9 +249,10 @@ def _header_of_data(frame: pl.DataFrame) -> tuple[Finding, ...]:
     counted = [str(start + place) for start in (0, 1) for place in range(frame.width)]
     if len(odd) < len(numbers) or set(odd) <= set(counted):  # columns may be called 0, 1, 2 ...
         odd = []
-    odd += [name for name in texts if (frame[name] == name).any()]
-    if not odd:
+    values = [name for name in texts if (frame[name] == name).any()]
+    if not odd and (numbers or len(values) < len(texts)):  # one column `a` with a value 'a' says nothing
         return ()
+    odd += values
     return (
         Finding(
             "header_looks_like_data",

@@ -102,6 +102,11 @@ class Split:
     sentence: str
     findings: tuple[Finding, ...]
 
+    @property
+    def development(self) -> np.ndarray:
+        """All rows but those of the test."""
+        return np.unique(np.concatenate([self.train, self.choice, self.calibration]))
+
     def as_dict(self) -> dict[str, Any]:
         """The split as a run's record keeps it: numbers of rows, not the rows."""
         return {

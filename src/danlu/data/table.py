@@ -49,7 +49,9 @@ def load(table: Table, *, max_bytes: int | None = None) -> tuple[pl.DataFrame, t
     for batch in table.batches(BATCH):
         places = np.arange(start, start + batch.height, dtype=np.uint64)
         start += batch.height
-        parts.append(batch.filter(pl.Series(_mixed(places) < threshold)))
+        kept = batch.filter(pl.Series(_mixed(places) < threshold))
+        # Text is copied: a part of a column would keep the text of its whole batch in memory.
+        parts.append(kept.with_columns(pl.col(pl.String) + ""))
     frame = pl.concat(parts, rechunk=True)
     if not frame.height:
         frame = next(table.batches(1))

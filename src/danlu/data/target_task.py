@@ -150,9 +150,9 @@ def _check_numbers(column: pl.Series, given: pl.Series, *, mostly: bool = False)
     if not len(odd) or (mostly and len(odd) > len(given) / 2):
         return
     shown = ", ".join(f"{column[row]!r} in row {row + 1}" for row in odd.head(3))
+    count = f"{len(odd)} of {len(given)} values {'is' if len(odd) == 1 else 'are'} none"
     raise DataError(
-        f"The target {column.name!r} should hold numbers, but {len(odd)} of {len(given)} values {'is' if len(odd) == 1 else 'are'} none "
-        f"({shown}). Correct them, or leave them empty."
+        f"The target {column.name!r} should hold numbers, but {count} ({shown}). Correct them, or leave them empty."
     )
 
 

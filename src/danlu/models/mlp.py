@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,13 +74,16 @@ class MLP(nn.Module):
         hidden = auto_widths(num_features, settings.depth) if settings.widths == "auto" else settings.widths
         self.widths = (num_features, *hidden, task.num_scores)
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(self.widths[:-2], self.widths[1:-1], strict=True):
-            layers += [empty_linear(fan_in, fan_out)]
-            layers += [nn.BatchNorm1d(fan_out)] if settings.batch_norm else []
-            layers += [ACTIVATIONS[settings.activation]()]
-            if settings.dropout:
-                layers += [Dropout(settings.dropout, seed=derive(seed, "dropout", len(layers)))]
-        self.layers = nn.Sequential(*layers, empty_linear(self.widths[-2], self.widths[-1]))
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torch's own start is not used, and must not use up its generator
+            for fan_in, fan_out in zip(self.widths[:-2], self.widths[1:-1], strict=True):
+                layers += [nn.Linear(fan_in, fan_out)]
+                layers += [nn.BatchNorm1d(fan_out)] if settings.batch_norm else []
+                layers += [ACTIVATIONS[settings.activation]()]
+                if settings.dropout:
+                    layers += [Dropout(settings.dropout, seed=derive(seed, "dropout", len(layers)))]
+            self.layers = nn.Sequential(*layers, nn.Linear(self.widths[-2], self.widths[-1]))
         self._initialise(torch.Generator().manual_seed(derive(seed, "mlp", "init")))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -117,17 +120,12 @@ class MLP(nn.Module):
         """He for the rectifying activations, Xavier for the others; biases 0."""
         rectifies = self.settings.activation in ("relu", "leaky_relu", "elu", "gelu", "silu")
         for layer in self.layers:
-            if isinstance(layer, nn.Linear):
+            if isinstance(layer, nn.Linear) and not layer.weight.is_meta:
                 if rectifies:
                     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
                 else:
                     nn.init.xavier_normal_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
-
-
-def empty_linear(fan_in: int, fan_out: int, dtype: torch.dtype = torch.float32) -> nn.Linear:
-    """A linear layer whose weights are not drawn yet: torch's own start would use up its global generator."""
-    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=dtype))
 
 
 class Dropout(nn.Module):

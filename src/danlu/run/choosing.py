@@ -154,7 +154,7 @@ def _not_refitted(name: str, why: str, trial: Trial) -> Finding:
         else f"Its {len(trial.members)} fold models are kept"
     )
     return Finding(
-        "not-refitted",
+        "not_refitted",
         "info",
         f"{name} was not fitted again on all development rows: {why}. {stays}.",
         remedies=("a larger --budget",),

@@ -43,7 +43,7 @@ def finish(bench: Bench, choice: Choice) -> Finish:
     answers, y, weight = choice.at(rows), table.y[rows], table.weights(rows)
     if table.task.kind == "regression":
         interval = fit_interval(y, answers, level=evaluation.interval)
-        short = [] if interval.is_finite else [Finding("no-interval", "info", interval.sentence)]
+        short = [] if interval.is_finite else [Finding("no_interval", "info", interval.sentence)]
         return Finish(interval=interval, findings=short)
     calibrator = fit_calibrator(
         answers,

@@ -41,6 +41,8 @@ class Table:
     """Positions of the rows of the test file."""
     num_rows_given: int
     findings: list[Finding] = field(default_factory=list[Finding])
+    suspects: tuple[str, ...] = ()
+    """Columns that look like leaks over all rows; which of them are left out, development rows decide."""
 
     def weights(self, rows: np.ndarray) -> np.ndarray | None:
         """Weights of some rows, or None where all rows count alike."""
@@ -83,15 +85,7 @@ def load_table(recipe: Recipe, frames: Mapping[str, Any]) -> Table:
     by_time = recipe.split.time is not None
     screened = screen(frame, schema, task, keep=recipe.columns.keep, splits_by_time=by_time)
     findings += screened
-    schema = _without(schema, leaks(screened))
-    if not schema.features:
-        reasons = "; ".join(
-            f"{column.name} ({column.why})" for column in schema.columns if column.role != "target"
-        )
-        raise DataError(
-            f"There is no column to predict {target!r} from. Left out: {reasons or 'nothing else is there'}. "
-            "Use one all the same with --keep COLUMN."
-        )
+    _check_features(schema, target)
     row_numbers = np.arange(1, len(frame) + 1)
     num_own = len(frame)
     if test is not None:
@@ -118,6 +112,31 @@ def load_table(recipe: Recipe, frames: Mapping[str, Any]) -> Table:
         None if test is None else np.flatnonzero(known >= num_own),
         num_own,
         [*findings, *notes],
+        leaks(screened),
+    )
+
+
+def without_leaks(table: Table, rows: np.ndarray, *, keep: Collection[str]) -> Table:
+    """The table without the columns that give the target away in `rows`: development rows, for this is a choice."""
+    from danlu.data.leaks import find_leaks
+    from danlu.data.screening import leaks
+
+    found = find_leaks(table.frame[rows], table.schema, table.task, keep=keep)
+    others = [finding for finding in table.findings if finding.code not in ("leak", "possible_leak")]
+    schema = without(table.schema, leaks(found))
+    _check_features(schema, str(schema.target.name if schema.target else ""))
+    return replace(table, schema=schema, findings=[*found, *others])
+
+
+def _check_features(schema: Schema, target: str) -> None:
+    if schema.features:
+        return
+    reasons = "; ".join(
+        f"{column.name} ({column.why})" for column in schema.columns if column.role != "target"
+    )
+    raise DataError(
+        f"There is no column to predict {target!r} from. Left out: {reasons or 'nothing else is there'}. "
+        "Use one all the same with --keep COLUMN."
     )
 
 
@@ -179,7 +198,7 @@ def _with_positive(task: Task, positive: Any) -> Task:
     return replace(task, positive=found)
 
 
-def _without(schema: Schema, names: Collection[str]) -> Schema:
+def without(schema: Schema, names: Collection[str]) -> Schema:
     """The schema with these columns left out of the features."""
     return replace(
         schema,

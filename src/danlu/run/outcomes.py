@@ -35,7 +35,7 @@ def _failed(trial: Trial) -> Finding:
     """A model that was asked for by name and is not there."""
     name = trial.candidate.name
     return Finding(
-        "not-fitted",
+        "not_fitted",
         "warning",
         f"{name} was asked for but is not among the results: {trial.why}",
         remedies=("a larger --budget",),
@@ -79,7 +79,7 @@ def _beside_baseline(
     verdict = "is no better than" if not better else "cannot be told from"
     return [
         Finding(
-            "no-skill",
+            "no_skill",
             "problem" if not better else "warning",
             f"On the test rows the model {verdict} the naive baseline ({name} {score:.4g} against {floor:.4g}): "
             "the columns may say little about the target, or there are too few rows to tell.",

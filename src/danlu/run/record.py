@@ -27,8 +27,8 @@ from danlu.run.trial import Bench, Trial
 
 WIDE = 1000  # columns from which on the card leaves their statistics out: it would not fit into its bound
 CLOCK_FINDINGS = (
-    "not-fitted",
-    "not-refitted",
+    "not_fitted",
+    "not_refitted",
 )  # what the clock decided is told to the person, not to the bundle
 
 

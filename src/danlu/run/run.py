@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from danlu.core.duration import Deadline, parse_seconds
 from danlu.core.errors import Interrupted
 from danlu.core.findings import Finding
@@ -179,7 +177,7 @@ class _Runner:
         from danlu.recipe.planning import plan
         from danlu.run.features import Features
         from danlu.run.fitting import Judge
-        from danlu.run.loading import check_evaluation, load_table
+        from danlu.run.loading import check_evaluation, load_table, without, without_leaks
         from danlu.run.trial import Bench
         from danlu.watch.store import RunStore
 
@@ -190,7 +188,7 @@ class _Runner:
         metric = default_metric(table.task) if asked == "auto" else metrics_for(table.task, [asked])[0]
         parts = split(
             table.frame,
-            table.schema,
+            without(table.schema, table.suspects),
             table.task,
             target=table.y,
             settings=recipe.split,
@@ -198,6 +196,7 @@ class _Runner:
             test_rows=table.test_rows,
             row_numbers=table.row_numbers,
         )
+        table = without_leaks(table, parts.development, keep=recipe.columns.keep)
         self.findings += [*table.findings, *parts.findings]
         candidates = plan(recipe, table.task, num_rows=len(table.y) - len(parts.test))
         self.folder = RunFolder.create(self.out, data=table.source.name, target=recipe.target)
@@ -260,9 +259,7 @@ class _Runner:
         from danlu.run.choosing import final_members
         from danlu.run.finishing import finish
 
-        rows = np.sort(
-            np.unique(np.concatenate([bench.split.train, bench.split.choice, bench.split.calibration]))
-        )
+        rows = bench.split.development
         budget = 0 if self.interrupts.asked else self.budget * REFIT_SHARE
         deadline = Deadline.after(budget, since=self.started)
         locked = None if self.replayed is None else self.replayed.refitted
@@ -332,7 +329,7 @@ class _Runner:
                 + "; ".join(changed)
                 + "."
             )
-            finding = Finding("not-reproduced", "warning", message)
+            finding = Finding("not_reproduced", "warning", message)
         else:
             finding = Finding(
                 "reproduced", "info", "This run repeats an earlier one, and its model is the same to the bit."

@@ -17,7 +17,8 @@ from danlu.core.tasks import Task
 from danlu.models.classes import stratified_folds
 from danlu.updates.child import fit_in_child
 
-SMALL = 50_000  # values of x up to which a fit is not timed first
+SMALL = 50_000  # values of x up to which a fit is not timed first, if the rows are few as well:
+FEW_ROWS = 2_000  # a kernel machine takes half a minute for 25,000 rows of two columns
 SHORT = 1.0  # seconds for which a person who presses Ctrl-C, or a deadline, can wait
 TELLING = 0.2  # seconds of a timed fit from which its duration says something
 FIRST_ROWS = 128
@@ -36,7 +37,9 @@ class EstimatorUpdate:
     def __call__(self, model: Any, objective: Objective, batches: Sequence[Batch], context: Context) -> Step:
         """One round on the one batch that holds all rows."""
         (batch,) = batches
-        if getattr(model, "interruptible", True) or np.prod(batch["x"].shape) <= SMALL:
+        num_rows, num_features = batch["x"].shape
+        is_small = num_rows <= FEW_ROWS and num_rows * num_features <= SMALL
+        if is_small or getattr(model, "interruptible", True):
             return model.fit_round(batch, objective.task, context)
         seconds = expected_seconds(model, batch, objective.task, context)
         if seconds <= min(SHORT, context.deadline.seconds_left):

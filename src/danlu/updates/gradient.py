@@ -39,12 +39,18 @@ class GradientUpdate:
                 counts[term] = counts.get(term, 0.0) + count
         losses: dict[str, torch.Tensor] = {}
         for batch in batches:
-            terms = {term: total / counts[term] for term, total in objective.sums(model, batch).items()}
+            # Rows that all weigh nothing have sums of 0 over counts of 0: a loss of 0, not NaN.
+            terms = {
+                term: total / (counts[term] or 1.0) for term, total in objective.sums(model, batch).items()
+            }
             torch.stack(list(terms.values())).sum().backward()
             losses = {term: losses.get(term, 0.0) + loss.detach() for term, loss in terms.items()}
         parameters = [p for p in model.parameters() if p.grad is not None]
-        limit = math.inf if self._clip_norm is None else self._clip_norm
-        norm = nn.utils.clip_grad_norm_(parameters, limit) if self._clip_norm else _norm(parameters)
+        norm = (
+            nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if self._clip_norm is None
+            else nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+        )
         self.optimizer.step()
         if self._schedule is not None:
             self._schedule.step()
@@ -88,9 +94,7 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
             parameters, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
     cls = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-    return cls(
-        parameters, lr=rate, weight_decay=settings.weight_decay, fused=parameters[0].is_floating_point()
-    )
+    return cls(parameters, lr=rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def rows_per_step(settings: TrainingSettings, num_rows: int) -> int:
@@ -129,7 +133,3 @@ def build_schedule(settings: TrainingSettings, optimizer: Any, until: Duration, 
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
     )
-
-
-def _norm(parameters: list[nn.Parameter]) -> torch.Tensor:
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

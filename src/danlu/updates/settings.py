@@ -45,9 +45,11 @@ class TrainingSettings:
             raise RecipeError(
                 f"training.momentum belongs to optimizer 'sgd', but the optimizer is {self.optimizer!r}."
             )
-        if self.weight_decay < 0:
-            raise RecipeError(f"training.weight_decay must not be negative, got {self.weight_decay}.")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise RecipeError(f"training.clip_norm must be above 0, got {self.clip_norm}.")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise RecipeError(f"training.weight_decay must be a number from 0 on, got {self.weight_decay}.")
+        if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
+            raise RecipeError(
+                f"training.clip_norm must be above 0, got {self.clip_norm}. Leave it out for no limit."
+            )
         if isinstance(self.patience, int) and self.patience < 1:
             raise RecipeError(f"training.patience must be at least 1, or 'off', got {self.patience}.")

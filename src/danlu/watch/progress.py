@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -21,7 +22,7 @@ class Progress:
     def say(self, text: str) -> None:
         """One line that stays."""
         if self._enabled:
-            self._clear()
+            self.clear()
             print(text, file=self._stream, flush=True)
 
     def watcher(self, part: str, *, seconds_left: float) -> ProgressWatcher:
@@ -32,12 +33,20 @@ class Progress:
         """A line that the next one overwrites; at most ten a second, only on a terminal."""
         if self._live and time.monotonic() - self._shown > 0.1:
             self._shown = time.monotonic()
-            print(f"\r\x1b[2K{text[:110]}", end="", file=self._stream, flush=True)
+            # A line that wraps could not be taken back.
+            print(f"\r\x1b[2K{text[: self._width() - 1]}", end="", file=self._stream, flush=True)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Take back the live line, so that what comes next, on whichever stream, starts on a line of its own."""
         if self._live and self._shown:
-            print("\r\x1b[2K", end="", file=self._stream)
+            print("\r\x1b[2K", end="", file=self._stream, flush=True)
             self._shown = 0.0
+
+    def _width(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError, AttributeError):
+            return 80
 
 
 class ProgressWatcher:
@@ -48,6 +57,9 @@ class ProgressWatcher:
         self._scores = ""
 
     def __call__(self, event: Event) -> None:
+        if event.kind == "end":
+            self._progress.clear()
+            return
         if event.metrics:
             self._scores = "  ".join(f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:2])
         loss = f"loss {sum(event.losses.values()):.4g}  " if event.losses else ""

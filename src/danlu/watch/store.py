@@ -11,12 +11,12 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from danlu.core.errors import UserError
-from danlu.core.files import plain
+from danlu.core.files import dump_json
 from danlu.core.findings import Finding
 from danlu.core.ideas import Event
 
@@ -34,7 +34,7 @@ class RunStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with _clear_errors(self.path):
+        with _store_errors(self.path):
             self._database = sqlite3.connect(self.path, timeout=30)
             self._database.executescript(
                 "pragma journal_mode = delete; pragma synchronous = normal;" + SCHEMA
@@ -49,22 +49,14 @@ class RunStore:
     def add(self, part: str, event: Event) -> None:
         """Record an event."""
         facts = {
-            "losses": event.losses,
-            "metrics": event.metrics,
-            "signals": event.signals,
+            "losses": dict(event.losses),
+            "metrics": dict(event.metrics),
+            "signals": dict(event.signals),
             "reason": event.reason,
         }
-        text = json.dumps(
-            plain(
-                {
-                    name: dict(value) if not isinstance(value, str) else value
-                    for name, value in facts.items()
-                    if value
-                }
-            )
-        )
+        text = dump_json({name: value for name, value in facts.items() if value}, indent=None)
         row = (part, event.kind, time.time(), event.position.epoch, event.position.step, event.seconds, text)
-        with _clear_errors(self.path):
+        with _store_errors(self.path):
             self._database.execute(
                 "insert into events (part, kind, at, epoch, step, seconds, facts) values (?,?,?,?,?,?,?)", row
             )
@@ -73,14 +65,14 @@ class RunStore:
 
     def add_finding(self, finding: Finding) -> None:
         """Record a finding."""
-        with _clear_errors(self.path):
-            text = json.dumps(plain(finding.as_dict()), ensure_ascii=False)
-            self._database.execute("insert into findings (at, finding) values (?, ?)", (time.time(), text))
+        with _store_errors(self.path):
+            row = (time.time(), dump_json(finding.as_dict(), indent=None))
+            self._database.execute("insert into findings (at, finding) values (?, ?)", row)
             self._commit()
 
     def close(self) -> None:
         """Commit and close the file."""
-        with _clear_errors(self.path):
+        with _store_errors(self.path):
             self._database.commit()
             self._database.close()
 
@@ -101,19 +93,21 @@ class StoreWatcher:
 
 def read_events(path: str | Path, *, part: str | None = None) -> list[dict[str, Any]]:
     """The events of a run, oldest first, of one candidate or of all."""
-    with _clear_errors(Path(path)):
-        database = sqlite3.connect(f"file:{Path(path)}?mode=ro", uri=True, timeout=30)
-        rows = database.execute(
-            "select part, kind, at, epoch, step, seconds, facts from events order by id"
-        ).fetchall()
-        database.close()
+    with _store_errors(Path(path)):
+        # as_uri writes % and ? of a path as codes, which would otherwise end it.
+        address = f"{Path(path).resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=30)) as database:
+            rows = database.execute(
+                "select part, kind, at, epoch, step, seconds, facts from events order by id"
+            ).fetchall()
     names = ("part", "kind", "at", "epoch", "step", "seconds")
     events = [dict(zip(names, row, strict=False)) | json.loads(row[-1]) for row in rows]
     return [event for event in events if part is None or event["part"] == part]
 
 
 @contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
+def _store_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into a sentence that says what to look at."""
     try:
         yield
     except sqlite3.Error as error:
