@@ -31,8 +31,11 @@ from danlu.updates.gradient import GradientUpdate
 
 EPOCHS, RATE, MINI = 40, 0.02, 4
 CHART = Path(__file__).resolve().parents[1] / "docs" / "images" / "descent.svg"
-STYLE = """<style>svg{background:#fff}text{font:12px system-ui,sans-serif;fill:#333}path,line,rect{fill:none;stroke:#bbb}rect{stroke:none}
-.c0{stroke:#0072b2}.c1{stroke:#d55e00}.c2{stroke:#009e73}path.c0,path.c1,path.c2{stroke-width:2}</style>"""
+STYLE = """<style>
+svg { background: #fff } text { font: 12px system-ui, sans-serif; fill: #333 }
+path, line, rect { fill: none; stroke: #bbb } rect { stroke: none }
+.c0 { stroke: #0072b2 } .c1 { stroke: #d55e00 } .c2 { stroke: #009e73 } path.c0, path.c1, path.c2 { stroke-width: 2 }
+</style>"""
 
 
 @dataclass

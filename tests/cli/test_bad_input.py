@@ -94,7 +94,7 @@ def test_a_column_of_numbers_with_a_word_is_kept_as_text_and_said(danlu: Command
     write("a,b,y\n" + ROWS.replace("7,5,15", "x,5,15"))
     answer = danlu("train", "data.csv", "--target", "y", "--model", "ridge", *QUICK)
     assert answer.status == 0, answer.err
-    assert "Column 'a' holds mostly numbers, but 1 value is none ('x' in row 8)" in " ".join(
+    assert "Column 'a' holds mostly numbers, but 1 value is not a number ('x' in row 8)" in " ".join(
         answer.err.split()
     )
 
@@ -130,7 +130,7 @@ def test_ten_thousand_columns(danlu: Command) -> None:
         (["runs", "lst"], "Did you mean 'list'?"),
         (["train", "data.csv", "--target", "y", "--seed", "x"], "--seed: invalid int value: 'x'"),
         (["train", "data.csv", "--target", "y", "--seed", "-1"], "seed must not be negative, got -1"),
-        (["train", "data.csv", "--target", "y", "--budget", "fast"], "Cannot read 'fast' as a duration"),
+        (["train", "data.csv", "--target", "y", "--budget", "fast"], "Cannot read 'fast' as a budget"),
         (["train", "data.csv", "--target", "y", "--budget", "3 epochs"], "A budget is wall time"),
         (
             ["train", "data.csv", "--target", "y", "--model", "boostin"],

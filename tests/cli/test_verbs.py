@@ -87,7 +87,7 @@ class TestTrain:
         table("binary", 100).write_csv("people.csv")
         answer = danlu("train", "people.csv", "--target", "y", "--model", "gaussian_nb", *QUICK)
         assert answer.status == 0
-        assert "people: binary of 'y'; rows: train 85" in answer.err
+        assert "people: binary of 'y'; 85 rows cross-validated" in answer.err
         (run,) = Path("runs").iterdir()
         assert run.name.startswith("people-y-")
         assert f"report   {run}/report.html" in answer.out and f"model    {run}/model.danlu" in answer.out

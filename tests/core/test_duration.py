@@ -21,7 +21,9 @@ def test_reads(text, amount, unit):
     assert parse_duration(text) == Duration(amount, unit)
 
 
-@pytest.mark.parametrize("text", ["", "ten epochs", "3", "3 weeks", "-1 s", "0 steps", "1.5 epochs", "nan s"])
+@pytest.mark.parametrize(
+    "text", ["", "ten epochs", "3", "3 weeks", "-1 s", "0 steps", "1.5 epochs", "nan s", "9 rounds"]
+)
 def test_refuses(text):
     with pytest.raises(RecipeError):
         parse_duration(text)

@@ -49,6 +49,7 @@ def found(name: str, values: Any) -> tuple[str, str]:
         ("flag", [0.0, 1.0, None], "boolean"),
         ("smoker", ["yes", "no", None], "boolean"),
         ("alone", ["True", "False"], "boolean"),
+        ("churn", ["Yes", "yes", "NO", "no"], "boolean"),
         ("bruises", ["t", "f"], "boolean"),
         ("alive", [True, None], "boolean"),
         # identifiers
@@ -69,6 +70,8 @@ def found(name: str, values: Any) -> tuple[str, str]:
         ("store_id", [3, 7, 3, 7] * 20, "category"),  # numbers that name things
         ("answer", ["yes", "maybe"], "category"),
         ("ticket", [f"A-{number // 2}" for number in range(200)], "category"),
+        ("price", [f"€ {number}.{number:03d}" for number in range(100, 200)], "category"),  # no identifier
+        ("price", [f"${number}" if number else "free" for number in range(100)], "category"),
         ("only", ["x", None], "category"),  # there or not says something
         # text
         ("name", [f"chevrolet model {number // 2}" for number in range(200)], "text"),
@@ -101,6 +104,8 @@ def test_reasons():
         "the month first (it could be the other way round)"
     )
     assert found("city", CITIES)[1] == "5 different texts"
+    assert found("churn", ["Yes", "yes", "NO", "no"])[1] == "no or yes, in 4 spellings"
+    assert found("n", range(0, 4000, 2))[1] == "whole numbers, 2,000 different"
     assert found("f", [0.5, 1.5])[1] == "numbers, 2 different"
 
 

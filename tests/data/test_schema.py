@@ -12,6 +12,7 @@ import pytest
 from danlu.core.errors import DataError
 from danlu.data.schema import Schema, conform, infer, task_of
 from danlu.data.sources import chunks, read
+from danlu.data.text_values import Reading
 
 HOUSES = pl.DataFrame(
     {
@@ -233,3 +234,28 @@ def test_adult(data_dir: Path):
     kinds = [column.type for column in schema.columns]
     assert (kinds.count("number"), kinds.count("category")) == (6, 9)
     assert len(schema.features) == 14
+
+
+def test_amounts_are_read_alike_at_prediction():
+    source = read({"price": ["$1,200.50", "$7", None], "share": ["15%", "3.5 %", "0"], "y": [1, 2, 3]})
+    schema = Schema.from_dict(infer(source.frame, target="y", reading=source.reading).as_dict())
+    assert (schema["price"].type, schema["share"].type) == ("number", "number")
+    row = pl.DataFrame({"price": ["$2,000", "30", "NA"], "share": ["7 %", None, "1%"]})
+    frame = conform(row, schema)[0]
+    assert frame.to_dict(as_series=False) == {"price": [2000.0, 30.0, None], "share": [7.0, None, 1.0]}
+    odd = conform(pl.DataFrame({"price": ["$2,000.5", "€5"]}), schema)[0]
+    assert odd["price"].to_list() == ["2000.5", "€5"]  # so that an error names the second row
+
+
+def test_a_decimal_point_in_a_column_of_decimal_commas_is_refused():
+    schema = infer(pl.DataFrame({"x": [1.5, 2.5]}), reading={"x": Reading(format="decimal comma")})
+    assert conform(pl.DataFrame({"x": ["1,25", "1.5"]}), schema)[0]["x"].to_list() == ["1.25", "1.5"]
+
+
+def test_spellings_of_yes_and_no_become_one():
+    source = read({"churn": ["Yes", "yes", "NO ", "no"], "x": [1, 2, 3, 5]})
+    schema = infer(source.frame, target="churn", reading=source.reading)
+    assert (schema["churn"].type, schema["churn"].num_unique) == ("boolean", 2)
+    assert conform(source.frame, schema)[0]["churn"].to_list() == ["yes", "yes", "no", "no"]
+    assert conform(pl.DataFrame({"churn": [" YES", "No"]}), schema)[0]["churn"].to_list() == ["yes", "no"]
+    assert task_of(source.frame, "churn").labels == ("no", "yes")

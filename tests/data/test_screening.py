@@ -289,3 +289,19 @@ def test_ten_thousand_columns_are_screened_in_seconds():
     schema = infer(frame, target="y")
     screen(frame, schema, choose_task(frame["y"])[0])
     assert time.perf_counter() - started < 15
+
+
+def test_spellings_of_classes() -> None:
+    import polars as pl
+
+    frame = pl.DataFrame({"x": range(60), "y": ["Red", "red", "blue"] * 20})
+    schema = infer(frame, target="y")
+    (finding,) = [f for f in screen(frame, schema, choose_task(frame["y"])[0]) if f.code == "spelling"]
+    assert finding.severity == "warning"
+    assert "'Red' (20) and 'red' (20)" in finding.message
+    assert finding.remedies == ("Give each class one spelling in the data.",)
+    frame = pl.DataFrame({"x": range(60), "y": ["Yes", "yes", "no"] * 20})
+    schema = infer(frame, target="y")
+    found = screen(conform(frame, schema)[0], schema, choose_task(frame["y"])[0])
+    (finding,) = [f for f in found if f.code == "spelling"]
+    assert (finding.severity, "no or yes, in 3 spellings" in finding.message) == ("info", True)

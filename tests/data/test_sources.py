@@ -114,6 +114,7 @@ def test_a_first_line_of_data_is_suspected(tmp_path: Path):
     (note,) = read(path).notes
     assert (note.code, note.severity) == ("header_looks_like_data", "warning")
     assert "looks like a row of data ('5.1', '3.5', 'setosa')" in note.message
+    assert "If it is, add a first line with the column names to the file." in note.message
     path.write_text("0,1,label\n4.9,3.0,setosa\n")  # numbered columns, as of pixels
     assert not read(path).notes
 
@@ -298,4 +299,4 @@ def test_question_marks_of_mushroom_are_missing(data_dir: Path):
     source = read(data_dir / "mushroom" / "mushroom.csv")
     assert source.frame["stalk_root"].null_count() == 2480
     (note,) = source.notes
-    assert "'?' in 'stalk_root' (2480)" in note.message
+    assert "'?' in 'stalk_root' (2,480)" in note.message

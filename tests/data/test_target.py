@@ -48,3 +48,10 @@ def test_what_does_not_fit_is_named(values, task, message):
     with pytest.raises(DataError) as error:
         target_values(pl.Series("t", values), task)
     assert message in str(error.value)
+
+
+def test_yes_and_no_in_any_case():
+    _, codes = target_values(pl.Series("t", ["YES", "no", "Yes"]), Task("binary", ("No", "Yes")))
+    np.testing.assert_array_equal(codes, [1, 0, 1])
+    with pytest.raises(DataError, match="Row 1 has the class 'A'"):
+        target_values(pl.Series("t", ["A", "b"]), Task("binary", ("a", "b")))

@@ -81,7 +81,7 @@ def test_mixed_columns_stay_text_and_name_the_rows():
     note = notes["mixed_types"]
     assert note.severity == "warning"
     assert (note.columns, note.rows) == (("x",), (2, 6))
-    assert "mostly numbers, but 2 values are none ('abc' in row 2, 'x y' in row 6)" in note.message
+    assert "mostly numbers, but 2 values are not numbers ('abc' in row 2, 'x y' in row 6)" in note.message
 
 
 def test_a_few_numbers_among_texts_are_no_slips():
@@ -107,8 +107,10 @@ def test_decimal_commas(text: list[str | None], values: list[float | None]):
     ("text", "code"),
     [
         (["1,234", "2,345"], "signs_in_numbers"),  # 1.234 or 1234: nobody can know
-        (["$1,200", "$5"], "signs_in_numbers"),
-        (["15 %", "3.5 %"], "signs_in_numbers"),
+        (["€ 1.234", "€ 5"], "signs_in_numbers"),  # 1.234 or 1234
+        (["$1", "€2"], "signs_in_numbers"),
+        (["15 %", "0.15"], "signs_in_numbers"),  # 0.15 may be 15 %
+        (["1 234", "5 678"], "signs_in_numbers"),
         (["00123", "10115"], "leading_zeros"),
         (["12345678901234567890", "1"], "long_numbers"),
     ],
@@ -138,3 +140,38 @@ def test_columns_that_shall_stay_text():
         pl.DataFrame({"zip": ["10115", "20095"], "n": ["1", "2"]}), find_numbers=True, keep_text=["zip"]
     )
     assert result.frame.schema == {"zip": pl.String, "n": pl.Int64}
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "form"),
+    [
+        (["$1,234.56", "$5", "-$7", "$-8", None], [1234.56, 5.0, -7.0, -8.0, None], "numbers with $"),
+        (["$1,200", "$12,000"], [1200.0, 12000.0], "numbers with $"),
+        (["€ 12", "€ 7", "NA"], [12.0, 7.0, None], "numbers with €"),
+        (["15%", "3.5 %", "0"], [15.0, 3.5, 0.0], "numbers with %"),
+        (["1 200,50 €", "3,5€", "1\u00a0000 €"], [1200.5, 3.5, 1000.0], "numbers with €, decimal comma"),
+        (["12.345,00 €", "1.000 €"], [12345.0, 1000.0], "numbers with €, decimal comma"),
+        (["￥100", "￥1,000"], [100.0, 1000.0], "numbers with ￥"),
+        (["1,234.5", "12"], [1234.5, 12.0], "numbers with separators"),
+        (["1'234'567.5", "2'000"], [1234567.5, 2000.0], "numbers with separators"),
+        (["1 200,50", "3 000"], [1200.5, 3000.0], "numbers with separators, decimal comma"),
+    ],
+)
+def test_numbers_with_signs_are_read(text: list[str | None], values: list[float | None], form: str):
+    result = clean(pl.DataFrame({"x": text}), find_numbers=True)
+    assert result.frame["x"].to_list() == values
+    assert result.reading == {"x": Reading(format=form)}
+    (note,) = [note for note in result.notes if note.code == "numbers_with_signs"]
+    assert "such as $1,200.50 for 1200.5 or 15 % for 15, and were read so: x." in note.message
+
+
+def test_signs_among_text_of_a_source_with_types_are_read():
+    result = clean(pl.DataFrame({"x": ["$1", "$2.5"], "y": ["1", "2"]}), find_numbers=False)
+    assert result.frame["x"].to_list() == [1.0, 2.5]
+    assert result.frame["y"].to_list() == ["1", "2"]
+
+
+def test_a_slip_among_amounts_is_named():
+    column, notes = cleaned(["$1,200", "$5", "call us", "$7"])
+    assert column.to_list() == ["$1,200", "$5", "call us", "$7"]
+    assert "but 1 value is not a number ('call us' in row 3)" in notes["mixed_types"].message

@@ -127,7 +127,7 @@ def multiclass(num_classes: int = 3) -> dict[str, Any]:
 
 
 def support_vectors() -> dict[str, Any]:
-    """A record of a linear SVM on two columns: the boundary's values are scores, the margin at -1 and 1."""
+    """A record of a linear SVM on two columns: probabilities, and distances whose margin is at -1 and 1."""
     rng = np.random.default_rng(3)
     grid = np.linspace(-3, 3, 40)
     side = np.repeat([0, 1], 40)
@@ -142,7 +142,9 @@ def support_vectors() -> dict[str, Any]:
                 "x_grid": grid.tolist(),
                 "y_grid": grid.tolist(),
                 "margin": True,
-                "value": (grid[None, :] + grid[:, None]).tolist(),
+                "border": 0.5,
+                "distance": (grid[None, :] + grid[:, None]).tolist(),
+                "value": (1 / (1 + np.exp(-grid[None, :] - grid[:, None]))).tolist(),
                 "points": {
                     "x": points[:, 0].tolist(),
                     "y": points[:, 1].tolist(),

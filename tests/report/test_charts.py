@@ -27,10 +27,24 @@ def test_a_line_is_affine_in_its_values() -> None:
         assert slope * sign > 0
 
 
-def test_a_step_curve_keeps_its_value_until_the_next() -> None:
-    drawn = coordinates(line_chart("t", "d", [Series("a", [0, 1, 2], [5, 7, 6], is_step=True)]), "c0")
-    assert len(drawn) == 5
-    assert drawn[1][1] == drawn[0][1] and drawn[1][0] == drawn[2][0]
+@pytest.mark.parametrize("is_falling", [False, True])
+@pytest.mark.parametrize(
+    ("recall", "precision"), [([0, 1], [1, 0.3]), ([0, 0.25, 0.5, 1], [1, 0.9, 0.6, 0.4])]
+)
+def test_the_area_under_a_step_curve_is_the_average_precision(
+    recall: list[float], precision: list[float], is_falling: bool
+) -> None:
+    average = float(np.sum(np.diff(recall) * precision[1:]))  # as scikit-learn's average_precision_score
+    order = slice(None, None, -1 if is_falling else 1)
+    one = Series("a", recall[order], precision[order], is_step=True)
+    drawn = line_chart("t", "d", [one], unit=True)
+    points = coordinates(drawn, "c0")
+    (left, right), (top, bottom) = ((each.min(), each.max()) for each in points.T)
+    low = min(precision)
+    y = low + (bottom - points[:, 1]) / (bottom - top) * (max(precision) - low)
+    area = abs(float(np.trapezoid(y, (points[:, 0] - left) / (right - left))))
+    assert area == pytest.approx(average, abs=1e-3)
+    assert f"x {recall[1]:g}\na: {precision[1]:g}" in drawn
 
 
 def test_a_gap_lifts_the_pen_and_a_lone_point_becomes_a_dot() -> None:

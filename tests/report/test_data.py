@@ -50,3 +50,11 @@ def test_the_recipe_and_the_memory_are_told_where_they_are_known() -> None:
     text = read_page(render(record)).text
     assert "The whole recipe training.duration 60 epochs" in text
     assert "320 MiB at most" in text
+
+
+def test_dates_at_midnight_have_no_time_and_spread_is_named() -> None:
+    days = {"name": "d", "type": "datetime", "min": "2011-01-01 00:00:00", "max": "2012-12-31 06:00:00"}
+    columns = [days, {"name": "n", "type": "number", "mean": 1834.0, "sd": 508.0}]
+    text = read_page(render({"data": {"columns": columns, "num_rows": 3}})).text
+    assert "2011-01-01–2012-12-31 06:00:00" in text
+    assert "mean 1,834, sd 508" in text

@@ -85,7 +85,7 @@ def test_worst_rows_show_what_the_truth_was_given() -> None:
     record = RECORDS["binary"]()
     record["evaluation"]["worst_rows"][0]["probability"] = 0.0072
     text = read_page(render(record)).text
-    assert "Given to the truth" in text and "0.7 %" in text
+    assert "Probability of the true class" in text and "0.7 %" in text
 
 
 def test_groups_show_the_gap_and_worst_rows_their_values() -> None:
@@ -93,3 +93,30 @@ def test_groups_show_the_gap_and_worst_rows_their_values() -> None:
     assert "Accuracy runs from 84.1 % (Male) to 93.2 % (Female)." in text
     assert "Amer-Indian-Eskimo" in text
     assert "4 more columns of these rows are not shown." in text
+
+
+def test_a_perfect_model_has_no_misses() -> None:
+    rows = [{"row": 1, "observed": "a", "predicted": "a", "loss": 0.1, "values": {"note": "x" * 90}}]
+    columns = [{"name": "note", "type": "text"}]
+    record = {"task": "binary", "evaluation": {"worst_rows": rows}, "data": {"columns": columns}}
+    text = read_page(render(record)).text
+    assert "No unseen row was decided wrongly; these were the least sure." in text
+    assert "x" * 90 in text
+    rows[0]["predicted"] = "b"
+    assert "The worst misses" in read_page(render(record)).text
+
+
+def test_what_cannot_be_judged_says_so_instead_of_nothing() -> None:
+    note = "only one value among these rows: cannot be judged"
+    noted = {"column": "city", "mean": 0.0, "sd": 0.0, "note": note}
+    effect = {"column": "town", "note": note}
+    record = {"task": "binary", "evaluation": {"importance": [noted], "partial_dependence": [effect]}}
+    text = read_page(render(record)).text
+    assert f"city: {note}." in text and f"town {note}" in text
+
+
+def test_a_flat_effect_is_not_blown_up() -> None:
+    effect = {"column": "age", "label": "yes", "grid": [1, 2, 3], "value": [0.4953825, 0.4953826, 0.4953825]}
+    page = read_page(render({"task": "binary", "evaluation": {"partial_dependence": [effect]}}))
+    assert "48 %" in page.texts and "50 %" in page.texts
+    assert {"1", "2", "3"} <= set(page.texts)

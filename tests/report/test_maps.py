@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from danlu.report.maps import boundary_map, confusion_map, is_plane
+from danlu.report.maps import boundary_map, confusion_map, disagreement, is_plane, margin_levels
 
 
 def test_each_cell_of_a_confusion_matrix_says_its_share_of_the_row() -> None:
@@ -46,7 +46,8 @@ def test_the_border_of_a_circle_is_a_circle() -> None:
 
 def test_a_margin_is_three_parallel_lines() -> None:
     axis = np.linspace(-2, 2, 21)
-    drawn = plane("binary", axis[None, :] + 0 * axis[:, None], margin=True)
+    distance = axis[None, :] + 0 * axis[:, None]
+    drawn = plane("binary", 1 / (1 + np.exp(-distance)), distance=distance.tolist())
     lines = re.findall(r'<path d="([^"]*)" class="(border|guide)"', drawn)
     assert [class_ for _, class_ in lines] == ["border", "guide", "guide"]
     xs = [{float(x) for x in re.findall(r"[ML]([\d.]+) ", drawn_line)} for drawn_line, _ in lines]
@@ -74,3 +75,42 @@ def test_a_plane_that_does_not_fit_is_not_drawn(change: dict[str, object]) -> No
     good = {"x_grid": [0.0, 1.0], "y_grid": [0.0, 1.0], "value": [[0, 1], [1, 0]]}
     assert is_plane(good)
     assert not is_plane(good | change)
+
+
+def test_a_margin_outside_the_plane_is_not_drawn() -> None:
+    axis = np.linspace(-0.5, 0.5, 21)
+    distance = axis[None, :] + 0 * axis[:, None]
+    drawn = plane("binary", 0.5 + distance / 2, distance=distance.tolist())
+    assert 'class="guide"' not in drawn and 'class="border"' in drawn
+
+
+def test_the_border_follows_the_threshold_and_its_distance_is_compared() -> None:
+    grid = np.linspace(-2, 2, 21)
+    distance = grid[None, :] + 0 * grid[:, None]
+    boundary = {
+        "x_grid": grid.tolist(),
+        "y_grid": grid.tolist(),
+        "value": (1 / (1 + np.exp(-distance))).tolist(),
+        "distance": distance.tolist(),
+    }
+    assert disagreement(boundary) == 0.0
+    assert margin_levels(boundary) == [-1.0, 1.0]
+    moved = boundary | {"border": 1 / (1 + np.exp(-1.1))}  # the five of 21 columns from 0 to 0.9 change sides
+    assert disagreement(moved) == pytest.approx(np.mean((grid >= 0) & (grid < 1.1)))
+
+
+def test_the_positive_class_has_its_own_colour_on_its_side() -> None:
+    grid = [0.0, 1.0]
+    boundary = {"x": "a", "y": "b", "x_grid": grid, "y_grid": grid, "value": [[0.9, 0.9], [0.9, 0.9]]}
+    for positive, class_ in (("no", "c0"), ("yes", "c1"), (None, "c1")):
+        drawn = boundary_map("t", "d", boundary, task="binary", labels=["no", "yes"], positive=positive)
+        assert f'class="{class_} fill shade6"' in drawn
+        assert 'class="grid"' not in drawn
+
+
+def test_points_on_a_map_of_numbers_wear_its_shades() -> None:
+    grid = np.linspace(0, 7, 21)
+    points = {"x": [-1, 1], "y": [0, 0], "label": [0.0, 7.0]}
+    drawn = plane("regression", grid[None, :] + 0 * grid[:, None], points=points)
+    assert drawn.count('class="point-back"') == 2
+    assert drawn.count('class="c0 fill shade0"/>') == 2 and drawn.count('r="3.6"') == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from danlu.report import metric_names as metrics
+from danlu.report.metric_names import readable
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,12 @@ def test_scores_of_validation_rows_stand_in_where_there_is_no_test_part() -> Non
     assert metrics.unseen(record) == ("validation", {"r2": 0.4})
     assert metrics.headline_metric(record) == "r2"
     assert metrics.headline_metric({}) is None
+
+
+def test_sentences_of_the_record_read_as_the_page_writes() -> None:
+    assert readable("svm has the best log_loss on 5160 rows (0.0764 nats without): 72%, 90%.") == (
+        "svm has the best log loss on 5,160 rows (0.0764 without): 72 %, 90 %."
+    )
+    kept = "--metric log_loss, 'rmse', metric=log_loss, in 2011"
+    assert readable(kept) == kept
+    assert readable("best rmse and r2") == "best RMSE and R²"

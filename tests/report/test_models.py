@@ -68,3 +68,10 @@ def test_a_learning_curve_names_its_best_round() -> None:
     text = read_page(render(RECORDS["binary"]())).text
     assert "best at round 354: 0.281" in text
     assert "best at epoch 32" in text
+
+
+def test_a_curve_of_one_fold_says_so_and_its_lines_are_named() -> None:
+    curve = {"step": [1, 2], "validation": [0.5, 0.4], "metric": "log_loss", "fold": "first of 5 folds"}
+    text = read_page(render({"candidates": [{"name": "net", "curve": curve}]})).text
+    assert "net (first of 5 folds)" in text
+    assert "validation rows" in text and "training line" not in text and "dashed line" not in text

@@ -43,3 +43,9 @@ def test_hostile_names_stay_text() -> None:
 
 def test_findings_that_matter_are_counted() -> None:
     assert "2 findings to look at" in summary_html(RECORDS["binary"]())
+
+
+def test_it_says_which_rows_each_score_is_of() -> None:
+    text = read_page(summary_html(RECORDS["binary"](), report="runs/a/report.html")).text
+    assert "Accuracy (test)" in text and "Log loss (validation)" in text
+    assert "Open the full report : runs/a/report.html" in text

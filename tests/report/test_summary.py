@@ -14,8 +14,8 @@ from danlu.report.sections_summary import verdict
 
 def test_the_answer_for_classes() -> None:
     assert headline(RECORDS["binary"]()) == (
-        "Predicts income (2 classes) right for 87.4 % of 16,281 unseen rows "
-        "(95 % interval 86.9–87.9 %; always saying '<=50K' gets 76.4 %)."
+        "Predicts income (2 classes) right for 87.4 % of 16,281 unseen rows, "
+        "but finds 65.6 % of those that are '>50K' (95 % interval 86.9–87.9 %; always saying '<=50K' gets 76.4 %)."
     )
 
 
@@ -55,7 +55,7 @@ def test_an_empty_record_promises_nothing() -> None:
     [
         ([0.80, 0.90], 0.76, "better"),
         ([0.75, 0.90], 0.76, "unclear"),
-        ([0.60, 0.70], 0.76, "worse"),
+        ([0.80, 0.90], 0.95, "worse"),
         (None, 0.76, "better"),
         (None, 0.95, "worse"),
         ([0.80, 0.90], None, None),
@@ -111,9 +111,47 @@ def test_evidence_by_column_keeps_the_columns_names() -> None:
         "evidence": {"share": {"native_country": 0.0179}, "num_rows": 3},
     }
     text = read_page(render({"findings": [finding]})).text
-    assert "share: native_country 1.8 %" in text and "num rows 3" in text
+    assert "share: native_country 1.8 %" in text and "rows 3" in text and "num rows" not in text
 
 
 def test_no_findings_and_unknown_findings_differ() -> None:
     assert "Nothing stood out." in read_page(render({"findings": []})).text
     assert "Nothing stood out." not in read_page(render({})).text
+
+
+@pytest.mark.parametrize(
+    ("severity", "said"),
+    [("problem", "No better than the baseline"), ("warning", "Not clearly better than the baseline")],
+)
+def test_the_badge_agrees_with_the_finding(severity: str, said: str) -> None:
+    record = RECORDS["binary"]()
+    record["findings"].append({"code": "no_skill", "severity": severity, "message": "m"})
+    text = read_page(render(record)).text
+    assert said in text and "Clearly better" not in text
+
+
+def test_evidence_is_in_words_and_repeats_nothing() -> None:
+    findings = [
+        {
+            "code": "a",
+            "severity": "info",
+            "message": "m",
+            "evidence": {"num_rows": 4827, "num_other_target": 2},
+        },
+        {
+            "code": "b",
+            "severity": "info",
+            "message": "It is so since why not.",
+            "evidence": {"why": "why not"},
+        },
+        {
+            "code": "no_skill",
+            "severity": "warning",
+            "message": "no better (r2 0.01 against -6.7e-06), 90% sure",
+            "evidence": {"metric": "r2", "baseline": -6.7e-6},
+        },
+    ]
+    text = read_page(render({"findings": findings})).text
+    assert "rows 4,827 of them with another target 2" in text
+    assert text.count("why not") == 1
+    assert "(R² 0.01 against 0.000), 90 % sure" in text and "10⁻⁶" not in text

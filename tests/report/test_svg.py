@@ -83,3 +83,15 @@ def test_a_sample_is_even_and_holds_both_ends() -> None:
 def test_tick_labels_have_the_decimals_of_their_step() -> None:
     assert tick_label(0.5, 0.25) == "0.50"
     assert tick_label(12_500, 2_500) == "12.5k"
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 3), (0.11, 0.14), (0.97, 1.02), (7, 7), (4.2, 4.9)])
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_every_axis_has_two_ticks(low: float, high: float, is_whole: bool) -> None:
+    for about in (1, 3, 5):
+        assert len(scale([low, high], 0, 100, is_whole=is_whole).ticks(about)) >= 2
+
+
+def test_counts_have_whole_ticks() -> None:
+    assert [name for _, name in scale([1, 3], 0, 100, margin=0, is_whole=True).ticks()] == ["1", "2", "3"]
+    assert all("." not in name for _, name in scale([0, 11], 0, 100, is_whole=True).ticks())

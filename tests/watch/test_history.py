@@ -33,16 +33,17 @@ def test_a_history_keeps_one_point_a_validation() -> None:
 
 def test_a_curve_counts_in_its_own_unit() -> None:
     history = History("rmse")
-    assert history.as_curve(unit="round", rounds=10, best=1) is None
+    assert history.as_curve(unit="round", rounds=10, best=1, of=1) is None
     history(validation(1, rmse=2.0))
-    assert history.as_curve(unit="round", rounds=10, best=1) is None  # one point is no curve
+    assert history.as_curve(unit="round", rounds=10, best=1, of=1) is None  # one point is no curve
     history(validation(2, rmse=1.0))
-    assert history.as_curve(unit="round", rounds=10, best=2) == {
+    assert history.as_curve(unit="round", rounds=10, best=2, of=1) == {
         "step": [10, 20], "train": [], "validation": [2.0, 1.0], "unit": "round", "metric": "rmse", "best": 20,
+        "fold": None,
     }  # fmt: skip
     history(validation(3, rmse=0.5, train_rmse=0.25))
-    curve = history.as_curve(unit="epoch", rounds=1, best=3)
-    assert curve is not None and curve["train"] == [None, None, 0.25]
+    curve = history.as_curve(unit="epoch", rounds=1, best=3, of=5)
+    assert curve is not None and curve["train"] == [None, None, 0.25] and curve["fold"] == "first of 5 folds"
 
 
 @pytest.mark.parametrize(

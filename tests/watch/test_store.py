@@ -91,6 +91,21 @@ def test_a_kill_loses_half_a_second_at_most(tmp_path: Path, monkeypatch: pytest.
     assert [event["kind"] for event in read_events(path)] == ["start", "step"]
 
 
+def test_a_run_that_fails_keeps_its_events_and_its_error(tmp_path: Path) -> None:
+    def fail() -> None:
+        with RunStore(tmp_path / "events.sqlite") as store:
+            store.add("ridge", STEP)
+            raise RuntimeError("the first error")
+
+    with pytest.raises(RuntimeError, match="the first error"):
+        fail()
+    assert len(read_events(tmp_path / "events.sqlite")) == 1
+    with RunStore(tmp_path / "events.sqlite") as store:
+        store.add("ridge", END)
+        store.close()
+    assert len(read_events(tmp_path / "events.sqlite")) == 2
+
+
 def test_two_runs_may_write_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "events.sqlite"
     one = RunStore(path)

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from danlu.bundle.read import load
     from danlu.cli.predict import model_path
     from danlu.run.scoring import evaluate
-    from danlu.run.summary import columns_of_text
+    from danlu.run.summary import columns_of_text, show
 
     result = evaluate(load(model_path(options.model)), options.data, groups=options.group)
     if options.json:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     print(columns_of_text(("", "score", "95 % interval"), result["metrics"], result["intervals"]))
     for row in result["groups"]:
         shown = "  ".join(
-            f"{name} {value:.4g}" for name, value in list(row["metrics"].items())[:4] if value is not None
+            f"{name} {show(value)}" for name, value in list(row["metrics"].items())[:4] if value is not None
         )
         print(f"  {row['column']} = {row['value']} ({row['num_rows']:,} rows): {shown}")
     return 0

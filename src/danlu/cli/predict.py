@@ -38,9 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Predict and write."""
     from danlu.bundle.read import load
+    from danlu.core.errors import UserError
     from danlu.run.predicting import predict_file, write_answers
 
     predictor = load(model_path(options.model))
+    if options.no_probabilities and predictor.task.kind == "regression":
+        raise UserError("--no-probabilities is for classes; this model predicts a number.")
     pieces = predict_file(
         predictor,
         options.data,

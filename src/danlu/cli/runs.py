@@ -13,6 +13,7 @@ from typing import Any
 
 from danlu.cli import one_of
 from danlu.core.files import dump_json
+from danlu.run.summary import show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +101,7 @@ def _row(folder: Any) -> dict[str, Any]:
 def _text(rows: list[dict[str, Any]]) -> str:
     lines = [["run", "target", "model", "metric", "test", "time"]]
     for row in rows:
-        test = "" if row["test"] is None else f"{row['test']:.4g}"
+        test = "" if row["test"] is None else show(row["test"])
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
         lines.append([row["name"], row["target"], row["chosen"], row["metric"], test, seconds])
     return _aligned(lines) if rows else ""
@@ -116,8 +117,7 @@ def _side_by_side(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
 
 def _comparison(records: dict[str, dict[str, Any]]) -> str:
     rows = [
-        [name, *["-" if value is None else f"{value:.4g}" for value in by_run.values()]]
-        for name, by_run in _side_by_side(records).items()
+        [name, *[show(value) for value in by_run.values()]] for name, by_run in _side_by_side(records).items()
     ]
     all_ = list(records.values())
     same_rows = (

@@ -12,7 +12,7 @@ from danlu.core.errors import RecipeError
 Unit = Literal["epochs", "steps", "seconds"]
 
 _UNITS: dict[str, tuple[Unit, float]] = {
-    "epoch": ("epochs", 1), "epochs": ("epochs", 1), "round": ("epochs", 1), "rounds": ("epochs", 1),
+    "epoch": ("epochs", 1), "epochs": ("epochs", 1),
     "step": ("steps", 1), "steps": ("steps", 1),
     "s": ("seconds", 1), "sec": ("seconds", 1), "second": ("seconds", 1), "seconds": ("seconds", 1),
     "m": ("seconds", 60), "min": ("seconds", 60), "minute": ("seconds", 60), "minutes": ("seconds", 60),
@@ -56,7 +56,12 @@ def parse_seconds(text: str | float | Duration) -> float:
         text = f"{text:.15g}s"
     elif isinstance(text, str) and re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*", text):
         text = f"{text}s"
-    duration = parse_duration(text)
+    try:
+        duration = parse_duration(text)
+    except RecipeError:
+        raise RecipeError(
+            f"Cannot read {text!r} as a budget. Write wall time, like '60s' or '10 minutes'."
+        ) from None
     if duration.unit != "seconds":
         raise RecipeError(f"A budget is wall time, like '60s' or '10 minutes', got '{duration}'.")
     return duration.amount

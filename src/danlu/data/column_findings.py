@@ -104,8 +104,8 @@ def infinite_values(frame: pl.DataFrame, schema: Schema) -> Iterator[Finding]:
         yield Finding(
             "infinite_values",
             "problem",
-            f"Infinite numbers stand in {listed([f'{name!r} ({count})' for name, count in found.items()])}; "
-            f"the first is in row {rows[0] + 1} of {first!r}.",
+            f"Infinite numbers stand in {listed([f'{name!r} ({count:,})' for name, count in found.items()])}; "
+            f"the first is in row {rows[0] + 1:,} of {first!r}.",
             dict(list(found.items())[:50]),
             ("Write the true value, or leave the cell empty.",),
             tuple(found),
@@ -155,7 +155,7 @@ def _far(name: str, x: np.ndarray, middle: float, spread: float) -> Iterator[Fin
         "Perhaps it stands for a missing value." if is_code else "Perhaps they are in another unit, or slips."
     )
     what = (
-        f"{x[far[0]]:g} in {len(far)} rows"
+        f"{x[far[0]]:g} in {len(far):,} rows"
         if is_code
         else listed([f"{x[row]:g} in row {row + 1}" for row in far[:NUM_ROWS]], len(far))
     )

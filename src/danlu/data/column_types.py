@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from danlu.data.dates import find_format, likeliest_format, looks_like_date, parse, swapped
+from danlu.data.signed_numbers import is_decorated
 from danlu.data.text_values import YES_NO, as_number, is_yes_no, means_missing
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ ID_NAME = re.compile(
     r"(?:^|[^a-zA-Z])(?:id|ids|uuid|guid|rowid|identifier)$|[a-z0-9](?:Id|ID|UUID|GUID)$|编号$|流水号$",
     re.ASCII,
 )
+ANY_CASE = "any case"  # format of yes and no in several spellings
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 ROW_NAME = re.compile(
     r"(?:index|idx|row|rownum|row_number|row_nr|no|nr|#|unnamed: \d+|column_1|序号)", re.IGNORECASE
@@ -38,7 +40,7 @@ class Guess:
     type: ColumnType
     why: str
     format: str | None = None
-    """How the text of dates is read."""
+    """How the text of dates is read, or `ANY_CASE`."""
     is_row_number: bool = False
     """Whether it is an identifier only because it counts the rows."""
 
@@ -99,7 +101,7 @@ def _guess_number(column: pl.Series, num_unique: int) -> Guess:
                 f"whole numbers, {_how_different(differ)}, and the name says that they identify rows",
             )
         if named:
-            why = f"whole numbers ({num_unique} different) that name things, as the column's name says"
+            why = f"whole numbers ({num_unique:,} different) that name things, as the column's name says"
             return Guess("category", why)
         if differ == 1 and _counts_rows(column):
             return Guess(
@@ -107,8 +109,8 @@ def _guess_number(column: pl.Series, num_unique: int) -> Guess:
                 "integers, all different and ascending by one: they count the rows",
                 is_row_number=True,
             )
-        return Guess("number", f"whole numbers, {num_unique} different")
-    return Guess("number", f"numbers, {num_unique} different")
+        return Guess("number", f"whole numbers, {num_unique:,} different")
+    return Guess("number", f"numbers, {num_unique:,} different")
 
 
 def _counts_rows(column: pl.Series) -> bool:
@@ -124,7 +126,10 @@ def _counts_rows(column: pl.Series) -> bool:
 
 def _guess_text(column: pl.Series, num_unique: int, texts: Sequence[str] | None) -> Guess:
     if texts is not None and is_yes_no(texts):
-        return Guess("boolean", " or ".join(texts))
+        words = sorted({text.lower() for text in texts})
+        if len(texts) == 2:
+            return Guess("boolean", " or ".join(texts))
+        return Guess("boolean", f"{' or '.join(words)}, in {len(texts)} spellings", ANY_CASE)
     if texts is None or any(map(looks_like_date, texts)):
         form = find_format(column)
         if form is not None:
@@ -132,7 +137,9 @@ def _guess_text(column: pl.Series, num_unique: int, texts: Sequence[str] | None)
     probe = column.drop_nulls().head(NUM_PROBED).to_list() if texts is None else texts
     words = sum(map(_num_words, probe)) / len(probe)
     differ = num_unique / (len(column) - column.null_count())
-    what = f"{num_unique} different texts of {words:.0f} words on average"
+    if sum(map(is_decorated, probe)) > 0.5 * len(probe):
+        return Guess("category", f"{num_unique:,} different texts, most of them numbers with signs")
+    what = f"{num_unique:,} different texts of {words:.0f} words on average"
     if words >= 2 and differ >= 0.5 and num_unique >= MIN_ROWS:
         return Guess("text", f"{what}, {_how_different(differ)}")
     if (words >= 3 and num_unique >= 1000) or (words >= 8 and num_unique >= MIN_ROWS):
@@ -141,7 +148,7 @@ def _guess_text(column: pl.Series, num_unique: int, texts: Sequence[str] | None)
         return Guess("text", what)
     if (differ >= NEARLY_ALL and num_unique >= MIN_ROWS) or (differ >= 0.5 and ID_NAME.search(column.name)):
         return Guess("identifier", f"short texts, {_how_different(differ)}")
-    return Guess("category", f"{num_unique} different texts")
+    return Guess("category", f"{num_unique:,} different texts")
 
 
 def _dates(column: pl.Series, form: str) -> Guess:

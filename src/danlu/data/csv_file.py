@@ -43,7 +43,7 @@ def open_csv(path: Path) -> Iterator[Table]:
             )
         if len(counted.blank_records):
             num_lines = len(counted.blank_records)
-            message = f"Blank lines were passed over ({num_lines}); rows are counted without them."
+            message = f"Blank lines were passed over ({num_lines:,}); rows are counted without them."
             notes.append(Finding("blank_lines", "info", message, {"num_lines": num_lines}))
         if dialect.unnamed:
             message = f"The header has no name for some columns; by their place: {_listed(dialect.unnamed)}."
@@ -115,8 +115,8 @@ def _batches(place: Path, dialect: Dialect, counted: Survey, name: str) -> Itera
         raise DataError(f"{name} cannot be read as CSV: {str(error).splitlines()[0]}.") from error
     if num_rows != counted.num_records - 1:
         raise DataError(
-            f"{name} cannot be split into rows without doubt: {counted.num_records - 1} were counted, "
-            f"{num_rows} read. Most likely a quote is never closed. Save it again from the program that "
+            f"{name} cannot be split into rows without doubt: {counted.num_records - 1:,} were counted, "
+            f"{num_rows:,} read. Most likely a quote is never closed. Save it again from the program that "
             "made it."
         )
 

@@ -48,11 +48,14 @@ def find_leaks(
     features = [column for column in schema.features if column.type in ("number", "category", "boolean")]
     if target is None or len(schema.features) < 2 or frame.height < MIN_ROWS:
         return []
+    noun = "rows"
     if any(column.type == "number" and column.num_unique > FEW_VALUES for column in features):
+        num_all = frame.height
         # A row that is there twice would tell its own target. Where all values are codes, equal rows are honest.
         frame = frame.filter(
             frame.select(column.name for column in features).hash_rows(seed=0).is_first_distinct()
         )
+        noun = "rows" if frame.height == num_all else "distinct rows"
     if frame.height > MAX_ROWS:
         frame = frame.gather_every(frame.height // MAX_ROWS + 1)
     known, y = target_values(frame[target.name], task)
@@ -61,7 +64,7 @@ def find_leaks(
     order = generator(0, "leaks").permutation(len(known))  # rows with equal values are neighbours by chance
     frame, y = frame[known[order]], y[order]
     measure = _class_skills if task.is_classification else _number_skills
-    skills = list(measure(frame, features, y, task))
+    skills = list(measure(frame, features, y, task, noun))
     return _judge(skills, schema, keep, num_rows=len(known))
 
 
@@ -105,7 +108,7 @@ def _finding(one: _Skill, schema: Schema, *, left_out: bool, kept: bool) -> Find
     name, target = one.column.name, schema.target.name if schema.target else ""
     verb = "repeats" if one.repeats else "gives away"
     if left_out:
-        end = "It is left out, because it would hardly be known when the target is not."
+        end = "It is left out, because it would not be known at the time of prediction."
         advice = f"If it is known before the target, use it: columns.keep=[{name}]."
     else:
         end = (
@@ -125,14 +128,16 @@ def _finding(one: _Skill, schema: Schema, *, left_out: bool, kept: bool) -> Find
     )
 
 
-def _class_skills(frame: pl.DataFrame, features: list[Column], y: np.ndarray, task: Task) -> Iterator[_Skill]:
+def _class_skills(
+    frame: pl.DataFrame, features: list[Column], y: np.ndarray, task: Task, noun: str
+) -> Iterator[_Skill]:
     num_rows, num_classes = len(y), len(task.labels)
     class_counts = np.bincount(y, minlength=num_classes)
     usual = int(class_counts.argmax())
     base_error = 1 - class_counts[usual] / num_rows
     if base_error * num_rows < 5:
         return
-    guessing = f"always guessing {task.labels[usual]!r}: {_percent(1 - base_error)}"
+    against = f"of {num_rows:,} {noun} (always guessing {task.labels[usual]!r}: {_percent(1 - base_error)})"
     few_values = max(FEW_VALUES, 3 * num_classes)
     continuous = [
         column for column in features if column.num_unique > max(few_values, num_rows // ROWS_PER_VALUE)
@@ -153,7 +158,7 @@ def _class_skills(frame: pl.DataFrame, features: list[Column], y: np.ndarray, ta
         else:
             right = _num_like_nearest(values, y)
         for column, error in zip(block, 1 - right / num_rows, strict=True):
-            yield _class_skill(column, float(error), base_error, num_rows, guessing, doubt="some")
+            yield _class_skill(column, float(error), base_error, num_rows, against, doubt="some")
     known = {column.name for column in continuous}
     for block, values in blocks(frame, [column for column in features if column.name not in known]):
         for column, x in zip(block, values, strict=True):
@@ -167,7 +172,7 @@ def _class_skills(frame: pl.DataFrame, features: list[Column], y: np.ndarray, ta
             error = 1 - _num_right(table, usual) / num_rows
             repeats = num_codes == num_classes and bool(((table > 0).sum(axis=0) == 1).all())
             doubt = "none" if column.type != "number" or column.num_unique <= few_values else "some"
-            yield _class_skill(column, error, base_error, num_rows, guessing, doubt=doubt, repeats=repeats)
+            yield _class_skill(column, error, base_error, num_rows, against, doubt=doubt, repeats=repeats)
 
 
 def _class_skill(
@@ -175,14 +180,14 @@ def _class_skill(
     error: float,
     base_error: float,
     num_rows: int,
-    guessing: str,
+    against: str,
     *,
     doubt: Doubt,
     repeats: bool = False,
 ) -> _Skill:
     skill = 1 - error / base_error
     facts = {"accuracy": 1 - error, "baseline": 1 - base_error, "num_rows": num_rows}
-    words = f"alone it tells {_percent(1 - error)} of the rows ({guessing})"
+    words = f"alone it tells {_percent(1 - error)} {against}"
     return _Skill(column, skill, error <= MAX_ERROR and skill >= MIN_SKILL, repeats, doubt, facts, words)
 
 
@@ -212,25 +217,25 @@ def _dense(values: np.ndarray) -> np.ndarray:
 
 
 def _number_skills(
-    frame: pl.DataFrame, features: list[Column], y: np.ndarray, task: Task
+    frame: pl.DataFrame, features: list[Column], y: np.ndarray, task: Task, noun: str
 ) -> Iterator[_Skill]:
     spread = float(((y - y.mean()) ** 2).sum())
     if not spread:
         return
     for block, values in blocks(frame, [column for column in features if column.type == "number"]):
         if np.isfinite(values).all():
-            yield from _block_skills(block, values, y)
+            yield from _block_skills(block, values, y, noun)
             continue
         for column, x in zip(block, values, strict=True):
             good = np.isfinite(x)
             if good.sum() >= max(MIN_ROWS, 0.5 * len(y)):
-                yield from _block_skills([column], x[None, good], y[good])
+                yield from _block_skills([column], x[None, good], y[good], noun)
     for block, values in blocks(frame, [column for column in features if column.type != "number"]):
         for column, x in zip(block, values, strict=True):
-            yield _number_skill(column, _r2_of_values(_dense(x), y, spread), len(y), doubt="much")
+            yield _number_skill(column, _r2_of_values(_dense(x), y, spread), len(y), noun, doubt="much")
 
 
-def _block_skills(block: list[Column], values: np.ndarray, y: np.ndarray) -> Iterator[_Skill]:
+def _block_skills(block: list[Column], values: np.ndarray, y: np.ndarray, noun: str) -> Iterator[_Skill]:
     """Skills of number columns without gaps, (k, n)."""
     r2s = _r2_of_neighbours(y[np.argsort(values, axis=1, kind="stable")])
     straight = _correlations(values, y) ** 2
@@ -240,12 +245,14 @@ def _block_skills(block: list[Column], values: np.ndarray, y: np.ndarray) -> Ite
         rises = is_scaled or (r2 >= MIN_R2 and abs(_correlations(_ranks(x)[None], _ranks(y))[0]) >= MIN_R2)
         repeats = bool(is_scaled and np.allclose(x, y, rtol=1e-9, atol=0))
         yield _number_skill(
-            column, float(max(r2, square)), len(y), doubt="some" if rises else "much", repeats=repeats
+            column, float(max(r2, square)), len(y), noun, doubt="some" if rises else "much", repeats=repeats
         )
 
 
-def _number_skill(column: Column, r2: float, num_rows: int, *, doubt: Doubt, repeats: bool = False) -> _Skill:
-    words = f"alone it explains {_percent(r2)} of the target's spread"
+def _number_skill(
+    column: Column, r2: float, num_rows: int, noun: str, *, doubt: Doubt, repeats: bool = False
+) -> _Skill:
+    words = f"alone it explains {_percent(r2)} of the target's spread in {num_rows:,} {noun}"
     return _Skill(column, r2, r2 >= MIN_R2, repeats, doubt, {"r2": r2, "num_rows": num_rows}, words)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from danlu.core.errors import DataError, closest
 from danlu.core.findings import Finding
 from danlu.core.tasks import Task
-from danlu.data.column_types import FEW, TYPES, ColumnType, Guess, first_misfit, guess
+from danlu.data.column_types import ANY_CASE, FEW, TYPES, ColumnType, Guess, first_misfit, guess
 from danlu.data.dates import find_format, parse
 from danlu.data.target_task import choose_task
-from danlu.data.text_values import DECIMAL_COMMA, MISSING, Reading, as_number, means_missing, trimmed
+from danlu.data.text_values import MISSING, Reading, as_number, means_missing, trimmed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,7 +36,7 @@ class Column:
     """Different values beside missing ones."""
     why: str
     format: str | None = None
-    """How text becomes values: the format of dates, or `decimal comma`."""
+    """How text becomes values: the format of dates, how numbers are written, or `any case` for yes and no."""
     missing: tuple[str, ...] = ()
     """Words that were read as missing in this column, beside those that always are."""
 
@@ -125,8 +125,8 @@ def infer(
                 type=found.type,
                 role=_role(role, found.type),
                 dtype=str(values.dtype.base_type()),
-                num_missing=_num_missing(values, found.format),
-                num_unique=num_unique[name],
+                num_missing=_num_missing(values, found),
+                num_unique=2 if found.format == ANY_CASE else num_unique[name],
                 why=found.why,
                 format=found.format or how.format,
                 missing=how.missing,
@@ -154,7 +154,8 @@ def task_of(frame: pl.DataFrame, target: str, *, task: str | None = None) -> Tas
 def conform(frame: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
     """Text in `frame` as the values that its schema's columns hold, read as the training data were.
 
-    Dates get their format, numbers their decimal comma, words for missing become null. Columns that are no
+    Dates get their format, numbers lose their signs, words for missing become null, and yes and no get one
+    spelling where training saw several. Columns that are no
     text stay as they are, columns that the schema does not know too; numbers with text among them stay text,
     for the models' preprocessing to refuse. A finding counts the dates that could not be read and are missing
     now.
@@ -165,12 +166,13 @@ def conform(frame: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, tuple[Fi
     texts = [column for column in schema.columns if dtypes.get(column.name) == pl.String]
     frame = frame.with_columns(_read_text(column) for column in texts if column.type != "number")
     numbers = [(column, trimmed(pl.col(column.name))) for column in texts if column.type == "number"]
-    values = frame.select(
-        as_number(text, decimal_comma=column.format == DECIMAL_COMMA) for column, text in numbers
-    )
+    values = frame.select(as_number(text, form=column.format) for column, text in numbers)
     given = frame.select((text.is_not_null() & ~means_missing(text)).sum() for _, text in numbers)
     good = [name for name in values.columns if given[name].item() == frame.height - values[name].null_count()]
-    frame = frame.with_columns(values.select(good))
+    # Beside a value that is no number the others become plain numbers, so that an error names the right one.
+    unread = [(column, text) for column, text in numbers if column.format and column.name not in good]
+    plain = [pl.coalesce(values[column.name].cast(pl.String), text).name.keep() for column, text in unread]
+    frame = frame.with_columns(values.select(good)).with_columns(plain)
     changed: list[pl.Series] = []
     notes: list[Finding] = []
     for column in texts:
@@ -189,6 +191,8 @@ def _read_text(column: Column) -> pl.Expr:
     import polars as pl
 
     text = trimmed(pl.col(column.name))
+    if column.format == ANY_CASE:
+        text = text.str.to_lowercase()
     if column.type in ("boolean", "datetime"):
         return pl.when(~means_missing(text)).then(text).name.keep()
     return pl.when(~text.is_in([*MISSING, *column.missing])).then(text).name.keep()
@@ -213,12 +217,12 @@ def _num_unique(frame: pl.DataFrame) -> dict[str, int]:
     }
 
 
-def _num_missing(values: pl.Series, form: str | None) -> int:
-    """Values that are not there, or are no dates where the format of dates is `form`."""
+def _num_missing(values: pl.Series, found: Guess) -> int:
+    """Values that are not there, or are no dates where the others are."""
     import polars as pl
 
-    if form is not None and values.dtype == pl.String:
-        values = parse(values, form)
+    if found.type == "datetime" and found.format is not None and values.dtype == pl.String:
+        values = parse(values, found.format)
     return values.null_count()
 
 

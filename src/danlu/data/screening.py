@@ -15,13 +15,14 @@ from danlu.data.column_findings import (
     nearly_constant,
     repeated_columns,
 )
+from danlu.data.column_types import ANY_CASE
 from danlu.data.leaks import find_leaks, leaks
 from danlu.data.wording import NUM_COLUMNS, count_columns, count_rows, listed, percent, place_of, row_numbers
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from danlu.data.schema import Schema
+    from danlu.data.schema import Column, Schema
 
 MAX_MAJORITY = 0.8
 MAX_RATIO = 10  # rows of the most frequent class to rows of the rarest
@@ -72,12 +73,13 @@ def _target(frame: pl.DataFrame, schema: Schema, task: Task) -> Iterator[Finding
             "target_missing",
             "warning",
             f"{count_rows(len(missing))} {'has' if len(missing) == 1 else 'have'} no value in the target "
-            f"{name!r} and cannot be used, first row {missing[0] + 1}.",
+            f"{name!r} and cannot be used, first row {missing[0] + 1:,}.",
             {"num_rows": len(missing)},
             ("Fill the target in, or remove these rows.",),
             (name,),
             row_numbers(missing),
         )
+    yield from _spelling(schema.target, values)
     if not task.is_classification:
         skew = float(values.skew() or 0.0) if values.dtype.is_numeric() else 0.0
         if skew > MAX_SKEW and (values > 0).all():
@@ -102,6 +104,36 @@ def _target(frame: pl.DataFrame, schema: Schema, task: Task) -> Iterator[Finding
             {str(label): count for label, count in counts[:50]},
             ("Judge by balanced accuracy, PR AUC or log loss: --metric balanced_accuracy.",),
             (name,),
+        )
+
+
+def _spelling(target: Column, values: pl.Series) -> Iterator[Finding]:
+    """Classes that differ only in upper and lower case."""
+    import polars as pl
+
+    if target.format == ANY_CASE:
+        words = f"{target.why}: spellings that differ only in upper and lower case count as one."
+        yield Finding("spelling", "info", f"The target {target.name!r} holds {words}", columns=(target.name,))
+    if values.dtype != pl.String:
+        return
+    counts = values.drop_nulls().value_counts(name="rows", sort=True)
+    alike: dict[str, dict[str, int]] = {}
+    for label, count in counts.iter_rows():
+        alike.setdefault(" ".join(label.lower().split()), {})[label] = count
+    alike = {key: spellings for key, spellings in alike.items() if len(spellings) > 1}
+    if alike:
+        shown = [
+            " and ".join(f"{label!r} ({count:,})" for label, count in spellings.items())
+            for spellings in alike.values()
+        ]
+        yield Finding(
+            "spelling",
+            "warning",
+            f"Classes of {target.name!r} differ only in upper and lower case or blanks, and count as "
+            f"different: {listed(shown, mark='; ')}.",
+            {"spellings": dict(list(alike.items())[:50])},
+            ("Give each class one spelling in the data.",),
+            (target.name,),
         )
 
 
@@ -187,7 +219,7 @@ def _duplicates(frame: pl.DataFrame, schema: Schema, leaking: Collection[str]) -
         "duplicates",
         "warning" if len(by_features) > 0.01 * frame.height else "info",
         f"{count_rows(len(by_features))} {verb} an earlier row in all features{and_target}, "
-        f"first row {by_features[0] + 1}.",
+        f"first row {by_features[0] + 1:,}.",
         {"num_rows": len(by_features), "num_rows_with_target": len(whole), "num_other_target": conflicts},
         ("Remove them if one observation was entered twice.",),
         rows=row_numbers(by_features),

@@ -258,9 +258,9 @@ def _header_of_data(frame: pl.DataFrame) -> tuple[Finding, ...]:
             "header_looks_like_data",
             "warning",
             "The first line was read as column names, but looks like a row of data "
-            f"({', '.join(map(repr, odd[:3]))}).",
+            f"({', '.join(map(repr, odd[:3]))}). If it is, add a first line with the column names to the file.",
             columns=tuple(odd),
-            remedies=("If so, put a line with the column names above it.",),
+            remedies=("Add a first line with the column names.",),
         ),
     )
 

@@ -107,6 +107,14 @@ class Split:
         """All rows but those of the test."""
         return np.unique(np.concatenate([self.train, self.choice, self.calibration]))
 
+    @property
+    def counts(self) -> str:
+        """How many rows each part has, in words."""
+        train, choice, calibration, test = map(len, (self.train, self.choice, self.calibration, self.test))
+        if self.folds:
+            return f"{train:,} rows cross-validated ({choice:,} choose, {calibration:,} calibrate), {test:,} test"
+        return f"{train:,} rows train, {choice:,} choose, {calibration:,} calibrate, {test:,} test"
+
     def as_dict(self) -> dict[str, Any]:
         """The split as a run's record keeps it: numbers of rows, not the rows."""
         return {

@@ -8,6 +8,7 @@ import numpy as np
 
 from danlu.core.errors import DataError
 from danlu.core.tasks import Task
+from danlu.data.text_values import is_yes_no
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,9 +37,10 @@ def target_values(column: pl.Series, task: Task) -> tuple[np.ndarray, np.ndarray
         known = np.flatnonzero(~np.isnan(numbers))
         return known, numbers[known]
     given = column.fill_nan(None) if column.dtype.is_float() else column
-    codes = {_key(label): code for code, label in enumerate(task.labels)}
+    any_case = is_yes_no(task.labels)  # a model that knows `yes` knows `Yes` too
+    codes = {_key(label, any_case): code for code, label in enumerate(task.labels)}
     values = given.drop_nulls().unique()
-    meant = [codes.get(_key(value)) for value in values.to_list()]
+    meant = [codes.get(_key(value, any_case)) for value in values.to_list()]
     if None in meant:
         odd = values[meant.index(None)]
         row = int((given == odd).arg_max() or 0) + 1
@@ -55,10 +57,10 @@ def target_values(column: pl.Series, task: Task) -> tuple[np.ndarray, np.ndarray
     return known, found.to_numpy()
 
 
-def _key(value: object) -> object:
+def _key(value: object, any_case: bool) -> object:
     """Equal for 1, 1.0 and "1", which are one class in whatever file they come."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value)
+    return str(value).lower() if any_case else str(value)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from danlu.core.errors import DataError, closest
 from danlu.core.findings import Finding
 from danlu.core.tasks import Task
-from danlu.data.text_values import NUM_ROWS, as_number, means_missing
+from danlu.data.column_types import FEW
+from danlu.data.text_values import NUM_ROWS, as_number, is_yes_no, means_missing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +32,7 @@ def choose_task(column: pl.Series, *, task: str | None = None) -> tuple[Task, Fi
     """
     if task is not None and task not in TASKS:
         raise DataError(f"{task!r} is no task.{closest(task, TASKS)} Choose from {', '.join(TASKS)}.")
-    given = _given(column)
+    given = _one_spelling(_given(column))
     counts = given.value_counts(name="rows")
     values, rows = counts[:, 0].sort(), counts["rows"].to_numpy()
     if len(values) == 1:
@@ -73,13 +74,13 @@ def _given(column: pl.Series) -> pl.Series:
                 ", ..." if len(endless) > NUM_ROWS else ""
             )
             raise DataError(
-                f"The target {column.name!r} is infinite in {len(endless)} rows ({shown}). Correct or "
+                f"The target {column.name!r} is infinite in {len(endless):,} rows ({shown}). Correct or "
                 "remove these rows."
             )
     given = column.drop_nulls()
     if not len(given):
         raise DataError(
-            f"The target {column.name!r} is missing in all {len(column)} rows. Name another target, or fill "
+            f"The target {column.name!r} is missing in all {len(column):,} rows. Name another target, or fill "
             "it in."
         )
     if len(given) == 1:
@@ -88,6 +89,16 @@ def _given(column: pl.Series) -> pl.Series:
             "better hundreds."
         )
     return given
+
+
+def _one_spelling(given: pl.Series) -> pl.Series:
+    """Yes and no in lower case where they are spelt in several ways, as `schema.conform` has them."""
+    import polars as pl
+
+    if given.dtype != pl.String:
+        return given
+    spellings = given.unique().head(FEW + 1).to_list()
+    return given.str.to_lowercase() if 2 < len(spellings) <= FEW and is_yes_no(spellings) else given
 
 
 def _looks_like_classes(given: pl.Series, values: pl.Series, most: int, least: int) -> tuple[bool, str]:
@@ -103,10 +114,10 @@ def _looks_like_classes(given: pl.Series, values: pl.Series, most: int, least: i
     if num == 3 and enough and not has_gaps and low in (-1, 0, 1):
         return True, f"it has only the values {low}, {low + 1} and {high}"
     if num > MAX_CODES:
-        return False, f"it has {num} different whole numbers"
+        return False, f"it has {num:,} different whole numbers"
     span = f"{num} different whole numbers from {low} to {high}"
     if not enough:
-        return False, f"it has {span} in only {len(given)} rows"
+        return False, f"it has {span} in only {len(given):,} rows"
     if has_gaps or not begins:
         return (
             False,
@@ -129,7 +140,7 @@ def _labels(column: pl.Series, values: pl.Series, num_rows: int) -> tuple[str | 
         if column.dtype == pl.String:
             _check_numbers(column, column.drop_nulls(), mostly=True)
         raise DataError(
-            f"The target {column.name!r} has {len(values)} different values in {num_rows} rows, too many "
+            f"The target {column.name!r} has {len(values):,} different values in {num_rows:,} rows, too many "
             "for classes. "
             + ("Ask for --task regression." if column.dtype.is_numeric() else "Name another target.")
         )
@@ -150,7 +161,9 @@ def _check_numbers(column: pl.Series, given: pl.Series, *, mostly: bool = False)
     if not len(odd) or (mostly and len(odd) > len(given) / 2):
         return
     shown = ", ".join(f"{column[row]!r} in row {row + 1}" for row in odd.head(3))
-    count = f"{len(odd)} of {len(given)} values {'is' if len(odd) == 1 else 'are'} none"
+    count = (
+        f"{len(odd):,} of {len(given):,} values {'is not a number' if len(odd) == 1 else 'are not numbers'}"
+    )
     raise DataError(
         f"The target {column.name!r} should hold numbers, but {count} ({shown}). Correct them, or leave them empty."
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from danlu.core.findings import Finding
+from danlu.data.signed_numbers import DECIMAL_COMMA, DECORATED, WITH_COMMA, find_form, read_form
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,18 +24,15 @@ MISSING_AMONG_VALUES = (
 YES_NO = (
     {"no", "yes"}, {"n", "y"}, {"false", "true"}, {"f", "t"}, {"off", "on"}, {"否", "是"},
 )  # fmt: skip
-DECIMAL_COMMA = "decimal comma"
-WITH_COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?$"  # 12   12,5   1.234,5
-# Signs around numbers that people understand and programs do not: $1,200   15 %   1 234
-DECORATED = r"^[$€£¥]?\s?[+-]?(?:\d{1,3}(?:[, ]\d{3})+|\d+)(?:[.,]\d+)?\s?[%$€£¥]?$"
 # One of these shows that the comma is no thousands separator: 0,512   12,5   1,2345
 CLEARLY_DECIMAL = r"^[+-]?0,|,(?:\d{1,2}|\d{4,})$"
 MOSTLY = 0.5  # from this share of numbers on, the other values of a column count as slips
 NUM_ROWS = 5  # rows named in a finding
 
-# What a column of text is: numbers, "typed" as text by its source or "decorated" with signs; codes as 007;
-# whole numbers too "long" for 64 bits; text.
-Kind = Literal["number", "decimal comma", "typed", "decorated", "code", "long", "text"]
+# What a column of text is: numbers, "typed" as text by its source, "signed" as in $1,200 and 15 %, or
+# "decorated" so that they can be read in two ways; codes as 007; whole numbers too "long" for 64 bits; text.
+Kind = Literal["number", "decimal comma", "signed", "typed", "decorated", "code", "long", "text"]
+NUMBERS: tuple[Kind, ...] = ("number", "decimal comma", "signed")
 
 
 TOLD: dict[
@@ -45,7 +43,11 @@ TOLD: dict[
     "typed": ("numbers_as_text", "hold nothing but numbers, but are text in the source, and stay text"),
     "decorated": (
         "signs_in_numbers",
-        "hold numbers with signs, such as $1,200 or 15 %, and are kept as text",
+        "hold numbers with signs that can be read in more than one way, such as 1,200, and are kept as text",
+    ),
+    "signed": (
+        "numbers_with_signs",
+        "hold numbers with signs, such as $1,200.50 for 1200.5 or 15 % for 15, and were read so",
     ),
     "decimal comma": (
         "decimal_comma",
@@ -61,7 +63,7 @@ class Reading:
     missing: tuple[str, ...] = ()
     """Words that mean missing in this column of text, beside `MISSING`."""
     format: str | None = None
-    """`DECIMAL_COMMA`, or None."""
+    """How numbers are written (`signed_numbers.read_form`), or None for the plain way."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def clean(frame: pl.DataFrame, *, find_numbers: bool, keep_text: Collection[str]
 
     Columns in `keep_text` stay text; so do codes with leading zeros and whole numbers too long for 64 bits.
     Without `find_numbers` (text that a source with types calls text) a finding names the columns that hold
-    nothing but numbers.
+    nothing but numbers; numbers with signs or separators are read all the same.
     """
     import polars as pl
 
@@ -93,12 +95,13 @@ def clean(frame: pl.DataFrame, *, find_numbers: bool, keep_text: Collection[str]
     words = _with_odd_words(frame, [name for name in names if name not in done])
     columns += [_number_or_text(frame[name]) for name in candidates if name in words]
     if not find_numbers:
-        columns = [column if column.values is None else replace(column, kind="typed") for column in columns]
+        columns = [
+            column if column.values is None or column.kind == "signed" else replace(column, kind="typed")
+            for column in columns
+        ]
     done = {column.name for column in columns if column.kind not in ("text", "typed", "decorated")}
     # What means missing among the numbers of a file most likely means missing in its texts too.
-    evidence = {
-        word for column in columns if column.kind in ("number", "decimal comma") for word in column.missing
-    }
+    evidence = {word for column in columns if column.kind in NUMBERS for word in column.missing}
     found = {column.name: column for column in columns}
     texts = [
         _text(frame[name], evidence, found.get(name))
@@ -119,12 +122,15 @@ def trimmed(column: pl.Expr) -> pl.Expr:
     return pl.when(text != "").then(text).name.keep()
 
 
-def as_number(text: Text, *, decimal_comma: bool = False) -> Text:
-    """Trimmed text (series or expression) as float64: null for what means missing or is no number."""
+def as_number(text: Text, *, form: str | None = None) -> Text:
+    """Trimmed text (series or expression) as float64: null for what means missing or is no number.
+
+    `form` says how the numbers are written, as `Reading.format` does.
+    """
     import polars as pl
 
-    if decimal_comma:
-        text = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    if form is not None:
+        return read_form(text, form)
     return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
@@ -134,7 +140,7 @@ def means_missing(text: Text) -> Text:
 
 
 def is_yes_no(values: Collection[object]) -> bool:
-    """Whether two texts are a pair such as no and yes, in any letter case."""
+    """Whether texts are a pair such as no and yes, in any letter case (`No`, `no` and `yes` too)."""
     return {str(value).lower() for value in values} in YES_NO
 
 
@@ -216,15 +222,20 @@ def _number_or_text(text: pl.Series) -> _Column:
     if rest.head(1000).str.contains(WITH_COMMA).all():
         given = text.filter(~means_missing(text))
         if given.str.contains(WITH_COMMA).all() and given.str.contains(CLEARLY_DECIMAL).any():
-            values = as_number(text, decimal_comma=True)
+            values = as_number(text, form=DECIMAL_COMMA)
             return _Column(text.name, "decimal comma", values, words, reading=Reading(format=DECIMAL_COMMA))
-    if rest.head(1000).str.contains(DECORATED).all() and rest.str.contains(DECORATED).all():
-        return _Column(text.name, "decorated")
-    if number.count() < MOSTLY * (number.count() + len(rest)):
+    is_slip = number.is_null() & text.is_not_null() & ~means_missing(text)
+    is_slip &= ~text.str.contains(DECORATED).fill_null(False)
+    num_slips = int(is_slip.sum())
+    if not num_slips:
+        form = find_form(text.filter(~means_missing(text)))
+        if form is None:
+            return _Column(text.name, "decorated")
+        return _Column(text.name, "signed", as_number(text, form=form), words, reading=Reading(format=form))
+    if num_slips > (1 - MOSTLY) * (number.count() + len(rest)):
         return _Column(text.name, "text")
-    is_slip = number.is_null() & ~means_missing(text)
     rows = is_slip.arg_true().head(NUM_ROWS).to_list()
-    return _Column(text.name, "text", num_slips=len(rest), slips={row + 1: text[row] for row in rows})
+    return _Column(text.name, "text", num_slips=num_slips, slips={row + 1: text[row] for row in rows})
 
 
 def _text(text: pl.Series, evidence: Collection[str], found: _Column | None) -> _Column:
@@ -295,7 +306,11 @@ def _notes(columns: Sequence[_Column]) -> Iterator[Finding]:
         if column.num_slips:
             shown = ", ".join(f"{value!r} in row {row}" for row, value in column.slips.items())
             more = ", ..." if column.num_slips > len(column.slips) else ""
-            what = "1 value is none" if column.num_slips == 1 else f"{column.num_slips:,} values are none"
+            what = (
+                "1 value is not a number"
+                if column.num_slips == 1
+                else f"{column.num_slips:,} values are not numbers"
+            )
             yield Finding(
                 "mixed_types",
                 "warning",
@@ -314,7 +329,7 @@ def _notes(columns: Sequence[_Column]) -> Iterator[Finding]:
 
 def _words(counts: dict[str, dict[str, int]]) -> str:
     parts = [
-        f"{word!r} in {name!r} ({count})" for name, words in counts.items() for word, count in words.items()
+        f"{word!r} in {name!r} ({count:,})" for name, words in counts.items() for word, count in words.items()
     ]
     return _listed(parts)
 

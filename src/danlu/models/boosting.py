@@ -109,6 +109,7 @@ class BoostingSettings(Settings):
     update="estimator",
     patience=6,  # blocks of rounds_per_call rounds
     unwatched=20,  # blocks where nothing can be watched
+    library="lightgbm",
 )
 class Boosting:
     """LightGBM round by round; the trees are a function of the data, the settings and the seed alone.

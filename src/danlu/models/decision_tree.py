@@ -73,6 +73,7 @@ class DecisionTreeSettings(Settings):
     settings=DecisionTreeSettings,
     encoding="tree",
     update="estimator",
+    library="sklearn.tree",
 )
 class DecisionTree:
     """One tree of scikit-learn; a leaf's probabilities count `smoothing` more rows than fell into it."""

@@ -218,6 +218,7 @@ class Forest:
     settings=ForestSettings,
     encoding="tree",
     update="estimator",
+    library="sklearn.ensemble",
 )
 class RandomForest(Forest):
     """Trees on rows drawn with repetition, each split the best one among some of the features."""
@@ -233,6 +234,7 @@ class RandomForest(Forest):
     settings=ForestSettings,
     encoding="tree",
     update="estimator",
+    library="sklearn.ensemble",
 )
 class ExtraTrees(Forest):
     """Trees on all rows, each split the best one among thresholds drawn at random."""

@@ -122,6 +122,7 @@ class Ridge(AffineEstimator):
     tasks=("regression",),
     encoding="linear",
     update="estimator",
+    library="sklearn.linear_model",
 )
 class Lasso(AffineEstimator):
     """The lasso, fitted by scikit-learn's coordinate descent."""
@@ -145,6 +146,7 @@ class Lasso(AffineEstimator):
     tasks=("regression",),
     encoding="linear",
     update="estimator",
+    library="sklearn.linear_model",
 )
 class ElasticNet(AffineEstimator):
     """The elastic net, fitted by scikit-learn's coordinate descent."""

@@ -64,6 +64,7 @@ class MLPSettings(Settings):
     settings=MLPSettings,
     encoding="linear",
     update="gradient",
+    library="torch",
 )
 class MLP(nn.Module):
     """(n, d) features -> (n,) or (n, k) scores, through hidden layers of decreasing width."""

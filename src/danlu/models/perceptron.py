@@ -43,6 +43,7 @@ class PerceptronSettings(Settings):
     calibrated=False,
     patience=10,
     unwatched=30,
+    library="sklearn.linear_model",
 )
 class Perceptron:
     """Distances from a line, or from one line a class, which scikit-learn's Perceptron moves."""

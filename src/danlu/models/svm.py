@@ -145,6 +145,7 @@ class Machine:
     encoding="linear",
     update="estimator",
     keeps_rows=True,
+    library="sklearn.svm",
 )
 class SVM:
     """A kernel machine for classes or values."""
@@ -248,6 +249,7 @@ class SVM:
     settings=LinearSVMSettings,
     encoding="linear",
     update="estimator",
+    library="sklearn.svm",
 )
 class LinearSVM:
     """The widest street, one class against the others, or a line with a tube; fitted by liblinear."""

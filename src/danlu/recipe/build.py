@@ -10,16 +10,17 @@ import numpy as np
 from danlu.core.errors import RecipeError
 from danlu.core.ideas import Objective, State
 from danlu.core.tasks import Task
-from danlu.recipe.catalogue import Entry, load, lookup
+from danlu.recipe.catalogue import Entry, entries, load, lookup
 
 
 def build_model(name: str, settings: Mapping[str, Any], task: Task, num_features: int, *, seed: int) -> Any:
     """The unfitted model `name`; `settings` are checked against its catalogue entry."""
     entry = lookup("model", name)
     if task.kind not in entry.tasks:
-        fits = ", ".join(entry.tasks)
+        fitting = ", ".join(other for other, part in entries("model").items() if task.kind in part.tasks)
         raise RecipeError(
-            f"The model {name!r} learns {fits}; this target makes a {task.kind} task. See: danlu models"
+            f"The model {name!r} learns {', '.join(entry.tasks)}; this target makes a {task.kind} task, "
+            f"for which there are: {fitting}."
         )
     cls: Any = load(entry)
     return cls(settings_of(entry, cls, settings), task, num_features, seed=seed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -98,6 +100,31 @@ def as_plain(recipe: Recipe) -> dict[str, Any]:
     return to_plain(recipe) | {
         "models": [{"name": model.name, **to_plain(model.settings)} for model in recipe.models]
     }
+
+
+IN_MEMORY = "(a table given in Python)"
+"""What stands for the data in the recipe of a run whose table was no file."""
+
+
+def command_of(recipe: Recipe) -> str:
+    """The command that makes this run: the bare one, and `--set` for each setting that is not the default."""
+    plain, defaults = as_plain(recipe), as_plain(Recipe(data=recipe.data, target=recipe.target))
+    words = ["danlu", "train", recipe.data, "--target", recipe.target]
+    for name in ("test", "seed", "budget"):
+        words += [f"--{name}", str(plain[name])] if plain[name] != defaults[name] else []
+        defaults[name] = plain[name]
+    for name, value in _changed(plain, defaults, ""):
+        words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(words)
+
+
+def _changed(plain: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """(name, value) of every setting that differs, groups taken apart."""
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping) and defaults[key]:
+            yield from _changed(value, defaults[key], f"{prefix}{key}.")
+        elif value != defaults.get(key):
+            yield f"{prefix}{key}", value
 
 
 def _as_list(models: Any) -> list[Any]:

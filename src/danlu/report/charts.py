@@ -43,6 +43,7 @@ class Series:
     ys: Sequence[Any]
     class_: str = "c0"
     is_step: bool = False
+    """Each value holds back to the x before it, as average precision counts precision over recall."""
 
 
 def line_chart(
@@ -59,13 +60,14 @@ def line_chart(
     y_range: Sequence[Any] = (),
     guides: Sequence[tuple[tuple[float, float], tuple[float, float]]] = (),
     best: Any = None,
+    is_whole: bool = False,
     show: Callable[[Any], str] = number,
 ) -> Html:
     """Lines over a shared x axis.
 
     `unit`: both axes run from 0 to 1. `guides`: dashed lines between two places in data values. `best`: an x
-    value to mark. `is_share`: y is in percent. `y_range`: values that the y axis must hold. `show`: how a y
-    value is written when it is pointed at.
+    value to mark. `is_share`: y is in percent. `y_range`: values that the y axis must hold. `is_whole`: x is
+    counted in whole numbers. `show`: how a y value is written when it is pointed at.
     """
     series = [_fewer(one, max(MOST_STEPS // len(series), 120)) for one in series]
     every_y = [0, 1] if unit else [*y_range, *(value for one in series for value in one.ys)]
@@ -75,7 +77,7 @@ def line_chart(
     y = replace(y, is_share=is_share)
     left = left_margin(name for _, name in y.ticks())
     every_x = [0, 1] if unit else [value for one in series for value in one.xs]
-    x = scale(every_x, left, width - 12, margin=0 if unit else 0.0)
+    x = scale(every_x, left, width - 12, margin=0 if unit else 0.0, is_whole=is_whole)
     parts = [axes(x, y, x_label=x_label, y_label=y_label, x_ticks=max(4, (width - 60) // 75))]
     for start, end in guides:
         parts.append(line(Point(x(start[0]), y(start[1])), Point(x(end[0]), y(end[1])), class_="guide"))
@@ -149,7 +151,7 @@ def histogram(
 ) -> Html:
     """Bars over neighbouring ranges; a dashed line stands at 0 where 0 is among them."""
     bottom = HEIGHT - 42
-    y = scale(counts, bottom, TOP, zero=True)
+    y = scale(counts, bottom, TOP, zero=True, is_whole=True)
     x = scale(edges, left_margin(name for _, name in y.ticks()), WIDTH - 12, margin=0.01)
     parts = [axes(x, y, x_label=x_label, y_label=y_label)]
     for low, high, amount in zip(edges, edges[1:], counts, strict=False):
@@ -223,9 +225,9 @@ def bins(values: Sequence[Any], num_bins: int = 30) -> tuple[list[float], list[i
     return [low + (high - low) * edge / num_bins for edge in range(num_bins + 1)], counts
 
 
-def legend(entries: Sequence[tuple[str, str]]) -> Html | None:
-    """Colour and name of each series, as text that wraps on a narrow screen; none for a single series."""
-    if len(entries) < 2:
+def legend(entries: Sequence[tuple[str, str]], *, least: int = 2) -> Html | None:
+    """Colour and name of each series, as text that wraps on a narrow screen; none for fewer than `least`."""
+    if len(entries) < least:
         return None
     items = [
         tag(
@@ -259,7 +261,10 @@ def _bands(
     for index, stop in enumerate(stops):
         start = x.start if index == 0 else (pixels[index - 1] + pixels[index]) / 2
         end = x.end if index == len(stops) - 1 else (pixels[index] + pixels[index + 1]) / 2
-        here = [(one.name, _value_at(stop, lookup)) for one, lookup in zip(series, lookups, strict=True)]
+        here = [
+            (one.name, _value_at(stop, lookup, is_step=one.is_step))
+            for one, lookup in zip(series, lookups, strict=True)
+        ]
         values = [f"{name}: {show(value)}" for name, value in here if value is not None]
         tip = f"{x_label or 'x'} {number(stop)}\n" + "\n".join(values)
         bands.append(
@@ -278,18 +283,21 @@ def _lookup(one: Series) -> list[tuple[float, float]]:
     return sorted((a, b) for a, b in zip(one.xs, one.ys, strict=False) if is_number(a) and is_number(b))
 
 
-def _value_at(stop: float, lookup: list[tuple[float, float]]) -> float | None:
-    """The line's value at the last of its x that is not beyond `stop`."""
+def _value_at(stop: float, lookup: list[tuple[float, float]], *, is_step: bool) -> float | None:
+    """The line's value at the last of its x that is not beyond `stop`; of steps, at the next that reaches it."""
     index = bisect.bisect_right(lookup, stop, key=lambda pair: pair[0])
+    if is_step and not (index and lookup[index - 1][0] == stop):
+        return lookup[index][1] if index < len(lookup) else None
     return lookup[index - 1][1] if index else None
 
 
 def _corners(points: Sequence[Point | None]) -> list[Point | None]:
-    """The points of a curve that keeps its value until the next x."""
+    """The points of a curve whose value at an x holds back to the x before it, whichever way they are listed."""
     result: list[Point | None] = []
     for before, point in zip([None, *points], points, strict=False):
         if before is not None and point is not None:
-            result.append(Point(point.x, before.y))
+            left, right = (before, point) if before.x <= point.x else (point, before)
+            result.append(Point(left.x, right.y))
         result.append(point)
     return result
 

@@ -1,4 +1,4 @@
-"""Charts of coloured cells: the confusion matrix, and the decision boundary with its points and margin."""
+"""Charts of coloured cells: the confusion matrix, and the decision map with its points, border and margin."""
 
 from __future__ import annotations
 
@@ -64,29 +64,36 @@ def confusion_map(
 
 
 def boundary_map(
-    title: str, description: str, boundary: dict[str, Any], *, task: str, labels: Sequence[Any]
+    title: str,
+    description: str,
+    boundary: dict[str, Any],
+    *,
+    task: str,
+    labels: Sequence[Any],
+    positive: Any = None,
 ) -> Html:
     """What a model of two columns says at each place of their plane, with the rows as points.
 
-    `value[i][j]` belongs to `y_grid[i]` and `x_grid[j]`. Two classes: the probability of class 1, or, where
-    values leave [0, 1] or a margin is asked for, a score whose border is 0 and whose margin is -1 and 1.
-    Several classes: the class code. Regression: the predicted number.
+    `value[i][j]` belongs to `y_grid[i]` and `x_grid[j]`. Two classes: the probability of the `positive` one
+    (the second, where None is given), which is called from `border` on; `distance`, where there is one, is a
+    machine's signed distance from its own border, whose margin stands at -1 and 1. Several classes: the class
+    code. Regression: the predicted number.
     """
     xs, ys, grid = boundary["x_grid"], boundary["y_grid"], boundary["value"]
     known = [value for row in grid for value in row if is_number(value)]
     bottom = 400 - 42
     y = Scale(min(ys), max(ys), bottom, TOP)
     x = Scale(min(xs), max(xs), left_margin(name for _, name in y.ticks()), WIDTH - 12)
-    is_score = bool(boundary.get("margin")) or (bool(known) and (min(known) < 0 or max(known) > 1))
     if task == "multiclass":
         shades = [
             [f"c{int(value) % 8} fill shade4" if is_number(value) else "" for value in row] for row in grid
         ]
-        contours: list[tuple[float, str]] = []
+        contours: list[list[Point | None]] = []
     elif task == "binary":
-        shades = [[_two_sided(value, is_score=is_score) for value in row] for row in grid]
-        contours = [(0.0 if is_score else 0.5, "border")]
-        contours += [(-1.0, "guide"), (1.0, "guide")] if boundary.get("margin") else []
+        border, code = border_of(boundary), _codes(labels).get(str(positive), 1)
+        shades = [[_two_sided(value, border, code) for value in row] for row in grid]
+        contours = [_contour(grid, xs, ys, border, x, y)]
+        contours += [_contour(boundary["distance"], xs, ys, level, x, y) for level in margin_levels(boundary)]
     else:
         low, high = (min(known), max(known)) if known else (0.0, 1.0)
         span = (high - low) or 1.0
@@ -96,10 +103,62 @@ def boundary_map(
         ]
         contours = []
     parts: list[Html] = [_cells(shades, xs, ys, x, y)]
-    for level, class_ in contours:
-        parts.append(path(_contour(grid, xs, ys, level, x, y), class_=class_))
-    parts.append(axes(x, y, x_label=str(boundary.get("x") or ""), y_label=str(boundary.get("y") or "")))
-    return svg(title, description, (WIDTH, 400), parts, _marks(boundary.get("points") or {}, x, y, labels))
+    for place, contour in enumerate(contours):
+        parts.append(path(contour, class_="guide" if place else "border"))
+    names = [str(boundary.get(key) or "") for key in ("x", "y")]
+    parts.append(axes(x, y, x_label=names[0], y_label=names[1], has_grid=False))
+    points = boundary.get("points") or {}
+    marks = (
+        _marks(points, x, y, labels)
+        if task in ("binary", "multiclass")
+        else _valued_marks(points, x, y, known)
+    )
+    return svg(title, description, (WIDTH, 400), parts, marks)
+
+
+def border_of(boundary: dict[str, Any]) -> float:
+    """The probability from which on the positive class is called."""
+    border = boundary.get("border")
+    return float(border) if is_number(border) and 0 < border < 1 else 0.5
+
+
+def margin_levels(boundary: dict[str, Any]) -> list[float]:
+    """Those ends of a machine's margin, -1 and 1, that cross the plane."""
+    distances = [value for value, _ in _judged(boundary)]
+    return [level for level in (-1.0, 1.0) if distances and min(distances) < level <= max(distances)]
+
+
+def disagreement(boundary: dict[str, Any]) -> float:
+    """Share of the plane where the side of a machine's own border is not the side that the probability calls."""
+    border, places = border_of(boundary), _judged(boundary)
+    differs = sum((distance >= 0) != (value >= border) for distance, value in places)
+    return differs / len(places) if places else 0.0
+
+
+def value_key(boundary: dict[str, Any]) -> Html | None:
+    """The shades of a map of numbers, from its lowest to its highest."""
+    known = [value for row in boundary["value"] for value in row if is_number(value)]
+    if not known:
+        return None
+    shades = [
+        tag("rect", x=18 * level, width=18, height=10, class_=f"c0 fill shade{level}")
+        for level in range(LEVELS)
+    ]
+    drawn = tag("svg", tag("g", shades, class_="cells"), width=18 * LEVELS, height=10, aria_hidden="true")
+    return tag("ul", tag("li", number(min(known)), " ", drawn, " ", number(max(known))), class_="legend")
+
+
+def _judged(boundary: dict[str, Any]) -> list[tuple[float, float]]:
+    """The distance and the value of every place of the plane; none where the distances do not fit it."""
+    distances = boundary.get("distance")
+    if not is_plane(boundary | {"value": distances}):
+        return []
+    return [
+        (distance, value)
+        for ours, theirs in zip(distances or [], boundary["value"], strict=True)
+        for distance, value in zip(ours, theirs, strict=True)
+        if is_number(distance) and is_number(value)
+    ]
 
 
 def is_plane(boundary: dict[str, Any]) -> bool:
@@ -184,15 +243,17 @@ def _cell(
     return tag("g", hover(tip), parts)
 
 
-def _two_sided(value: Any, *, is_score: bool) -> str:
+def _two_sided(value: Any, border: float, code: int) -> str:
+    """The class that is called, the darker the farther the probability is from the border."""
     if not is_number(value):
         return ""
-    lean = math.tanh(value / 2) if is_score else 2 * value - 1
-    return f"c{1 if lean > 0 else 0} fill shade{_level(abs(lean))}"
+    is_called = value >= border
+    lean = (value - border) / (1 - border) if is_called else (border - value) / border
+    return f"c{(code if is_called else 1 - code) % 8} fill shade{_level(lean)}"
 
 
 def _level(share: float) -> int:
-    return min(int(share * LEVELS), LEVELS - 1)
+    return int(min(max(share, 0.0) * LEVELS, LEVELS - 1))
 
 
 def _cells(shades: list[list[str]], xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> Html:
@@ -245,7 +306,7 @@ def _contour(
 
 def _marks(points: dict[str, Any], x: Scale, y: Scale, labels: Sequence[Any]) -> Html | None:
     xs, ys, names = (points.get(key) or [] for key in ("x", "y", "label"))
-    codes = {str(name): code for code, name in enumerate(labels)}
+    codes = _codes(labels)
     rows = [
         (a, b, codes.get(str(c), 0))
         for a, b, c in zip(xs, ys, names, strict=False)
@@ -256,3 +317,22 @@ def _marks(points: dict[str, Any], x: Scale, y: Scale, labels: Sequence[Any]) ->
         for a, b, code in sample(rows, MOST_POINTS)
     ]
     return tag("g", drawn) if drawn else None
+
+
+def _valued_marks(points: dict[str, Any], x: Scale, y: Scale, known: Sequence[float]) -> Html | None:
+    """Rows whose colour is their observed value, on the map's own shades."""
+    xs, ys, values = (points.get(key) or [] for key in ("x", "y", "label"))
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    span = (high - low) or 1.0
+    drawn: list[Html] = []
+    rows = [row for row in zip(xs, ys, values, strict=False) if is_number(row[0]) and is_number(row[1])]
+    for a, b, value in sample(rows, MOST_POINTS):
+        at = Point(x(a), y(b))
+        drawn.append(marker(at, 0, class_="point-back"))
+        if is_number(value):
+            drawn.append(marker(at, 0, class_=f"c0 fill shade{_level((value - low) / span)}"))
+    return tag("g", drawn) if drawn else None
+
+
+def _codes(labels: Sequence[Any]) -> dict[str, int]:
+    return {str(name): code for code, name in enumerate(labels)}

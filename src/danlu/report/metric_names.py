@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -109,6 +110,32 @@ _AVERAGES = {
 }
 
 
+# Names that are no words of their own; not after an option or within quotes, where they may be a column's.
+_RAW = re.compile(
+    r"(?<![\w=.'`-])(?<!--metric )(r2|rmse|mse|mae|mape|ece|mcc|"
+    + "|".join(sorted((name for name in [*_METRICS, *_ALIASES] if "_" in name), key=len, reverse=True))
+    + r")(_macro|_weighted|_micro|_ovr|_ovo)?(?![\w='`])"
+)
+_COUNTED = re.compile(r"(?<![\w.,'-])\d{4,}(?= (?:different|rows?|columns?|values?|texts?|words?)\b)")
+
+
+def readable(sentence: Any) -> str:
+    """A sentence of the record as the page writes it: log_loss -> log loss, 90% -> 90 %, 5160 rows -> 5,160 rows.
+
+    The unit of the log loss, nats, is left out: the loss is shown without it everywhere else.
+    """
+    text = _RAW.sub(lambda match: inline(match[0]), str(sentence))
+    text = re.sub(r"(?<=\d)%(?!\w)", " %", re.sub(r"(?<=\d) nats\b", "", text))
+    return _COUNTED.sub(lambda match: f"{int(match[0]):,}", text)
+
+
+def inline(name: str) -> str:
+    """The metric's name within a sentence: log_loss -> log loss, rmse -> RMSE."""
+    name = title(name)
+    is_name = name[:2].isupper() or name.startswith(("R²", "F1", "Brier", "Matthews"))
+    return name if is_name else name[:1].lower() + name[1:]
+
+
 def metric_of(name: str) -> Metric:
     """How to show the metric called `name`; an unknown one keeps its name."""
     for ending, meaning in _AVERAGES.items():
@@ -166,6 +193,12 @@ def headline_metric(record: dict[str, Any]) -> str | None:
         name for name in [*wanted, record.get("metric"), *scores] if name and is_number(scores.get(name))
     ]
     return names[0] if names else None
+
+
+def is_imbalanced(record: dict[str, Any]) -> bool:
+    """Whether the run found classes so far from equally frequent that accuracy alone flatters."""
+    found = record.get("findings") or []
+    return any(isinstance(one, dict) and one.get("code") == "imbalance" for one in found)
 
 
 def unseen(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -42,7 +42,12 @@ def summary_html(record: dict[str, Any], *, report: str | Path | None = None) ->
         _cards(record),
         _candidates(record),
         _findings(record),
-        tag("p", tag("a", say("Open the full report"), href=_address(report), target="_blank"))
+        tag(
+            "p",
+            tag("a", say("Open the full report"), href=_address(report), target="_blank"),
+            ": ",
+            tag("code", str(report)),
+        )
         if report
         else None,
         class_="danlu-summary",
@@ -56,7 +61,8 @@ def _address(report: str | Path) -> str:
 
 def _cards(record: dict[str, Any]) -> Html | None:
     part, scores = metrics.unseen(record)
-    wanted = [metrics.headline_metric(record), record.get("metric"), "roc_auc", "r2"]
+    rare = "balanced_accuracy" if metrics.is_imbalanced(record) else None
+    wanted = [metrics.headline_metric(record), rare, record.get("metric"), "roc_auc", "r2"]
     names = [name for name in dict.fromkeys(wanted) if name and is_number(scores.get(name))]
     cards: list[tuple[str, str, str]] = []
     for name in names[:3]:
@@ -65,7 +71,7 @@ def _cards(record: dict[str, Any]) -> Html | None:
         beside = f"{baseline_name(record)}: {metrics.show(name, base)}" if is_number(base) else ""
         cards.append(
             (
-                metrics.title(name),
+                say("{metric} ({part})", metric=metrics.title(name), part=part),
                 metrics.show(name, scores[name]),
                 beside if interval == MISSING else interval,
             )
@@ -89,7 +95,15 @@ def _candidates(record: dict[str, Any]) -> Html | None:
     name = str(record.get("metric") or "score")
     head = tag(
         "tr",
-        [tag("th", text) for text in (say("Model"), metrics.title(name), say("95 % interval"), say("Time"))],
+        [
+            tag("th", text)
+            for text in (
+                say("Model"),
+                say("{metric} (validation)", metric=metrics.title(name)),
+                say("95 % interval"),
+                say("Time"),
+            )
+        ],
     )
     rows = [
         tag(
@@ -112,5 +126,5 @@ def _findings(record: dict[str, Any]) -> Html | None:
     return tag(
         "details",
         tag("summary", count(len(loud), "finding to look at", "findings to look at")),
-        tag("ul", [tag("li", one.get("message")) for one in loud]),
+        tag("ul", [tag("li", metrics.readable(one.get("message"))) for one in loud]),
     )

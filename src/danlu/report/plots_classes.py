@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from danlu.report import metric_names as metrics
 from danlu.report.charts import Series, calibration_chart, legend, line_chart
 from danlu.report.components import Cell, figure, folded, grid, numeric, table
 from danlu.report.maps import MOST_NAMED, confusion_map
@@ -44,7 +45,7 @@ def _confusion(evaluation: dict[str, Any]) -> Html | None:
         say("Confusion matrix"), say("{number} classes", number=len(labels)), labels, matrix
     )
     return figure(
-        say("What is taken for what"),
+        say("What is taken for what (confusion matrix)"),
         chart,
         read=say(
             "A row for each observed class, a column for each predicted one. Blue is right, orange a mix-up; "
@@ -121,16 +122,16 @@ def _calibration(evaluation: dict[str, Any], record: dict[str, Any]) -> Html | N
         return None
     shown = curves[:CURVES_COLOURED]
     classes = _colours(len(shown))
-    told = pick(record, "calibration", "sentence")
-    chart = calibration_chart(say("Calibration"), told or "", shown, classes)
+    told = metrics.readable(pick(record, "calibration", "sentence") or "")
+    chart = calibration_chart(say("Calibration"), told, shown, classes)
     left_out = (
         say(" {shown} of {all} classes are drawn.", shown=len(shown), all=len(curves))
         if len(curves) > len(shown)
         else ""
     )
-    note = f"{told or ''}{left_out}".strip() or _which(shown, record)
+    note = f"{told}{left_out}".strip() or _which(shown, record)
     return figure(
-        say("Can the probabilities be believed?"),
+        say("Can the probabilities be believed? (calibration)"),
         chart,
         key=legend([(class_, label(one.get("label"))) for one, class_ in zip(shown, classes, strict=True)]),
         read=say(

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from danlu.report import metric_names as metrics
 from danlu.report.bars import folds_chart, mini_histogram, mini_shares, split_bar
 from danlu.report.components import Cell, Section, badge, grid, numeric, panel, section, sentences, table
 from danlu.report.markup import Html, rich, tag
-from danlu.report.text import between, count, entries, is_number, label, number, percent, pick, say, shorten
+from danlu.report.text import (
+    between,
+    count,
+    day,
+    entries,
+    is_number,
+    label,
+    number,
+    percent,
+    pick,
+    say,
+    shorten,
+)
 
 COLUMNS_SHOWN = 30
 MOST_FOLDS = 10
@@ -41,8 +54,10 @@ def data(record: dict[str, Any]) -> Section | None:
 def done(record: dict[str, Any]) -> Section | None:
     """How the rows were split and what was done, in sentences."""
     said = pick(record, "split", "sentence")
-    plan = sentences([line for line in pick(record, "run", "plan") or [] if line != said])
-    preparation = sentences(_lines(record.get("preprocessing")))
+    plan = sentences(
+        [metrics.readable(line) for line in pick(record, "run", "plan") or [] if line and line != said]
+    )
+    preparation = sentences([metrics.readable(line) for line in _lines(record.get("preprocessing"))])
     return section(
         "done",
         say("What was done"),
@@ -100,7 +115,7 @@ def _column(column: dict[str, Any], num_rows: Any) -> list[Cell]:
         numeric(column.get("num_unique")),
         Cell(_picture(column, num_rows)),
         Cell(_figures(column, num_rows), class_="figures"),
-        Cell(column.get("why") or "", class_="why"),
+        Cell(metrics.readable(column.get("why") or ""), class_="why"),
     ]
 
 
@@ -117,16 +132,21 @@ def _figures(column: dict[str, Any], num_rows: Any) -> str:
     low, high = column.get("min"), column.get("max")
     parts: list[str] = []
     if is_number(mean):
-        spread = say(" ± {sd}", sd=number(sd, 3)) if is_number(sd) else ""
-        parts.append(say("mean {mean}", mean=number(mean, 4)) + spread)
+        parts.append(say("mean {mean}", mean=number(mean, 4)))
+    if is_number(sd):
+        parts.append(say("sd {sd}", sd=number(sd, 3)))
     if median is not None:
-        parts.append(say("median {median}", median=number(median, 4)))
+        parts.append(say("median {median}", median=_figure(median)))
     if low is not None and high is not None:
-        parts.append(between(number(low, 4), number(high, 4)))
+        parts.append(between(_figure(low), _figure(high)))
     if not parts and num_rows:
         top = _top(column)
         parts = [f"{shorten(label(value), 16)} {percent(amount / num_rows, 0)}" for value, amount in top[:3]]
     return ", ".join(parts)
+
+
+def _figure(value: Any) -> str:
+    return number(value, 4) if is_number(value) else day(value)
 
 
 def _top(column: dict[str, Any]) -> list[list[Any]]:
@@ -152,7 +172,7 @@ def _split(split: dict[str, Any]) -> Html | None:
     ]
     if shared:
         names["train"] = say("learning and choosing, in turns")
-    sentence = tag("p", split["sentence"]) if split.get("sentence") else None
+    sentence = tag("p", metrics.readable(split["sentence"])) if split.get("sentence") else None
     total = sum(amount for _, _, amount in kept)
     bar = None
     if kept:

@@ -89,7 +89,11 @@ def _threshold(record: dict[str, Any]) -> Html | None:
         value=fixed(value, 3),
     )
     return (
-        panel(say("Where the line is drawn"), tag("p", sentence or told), wide=True)
+        panel(
+            say("Where the line is drawn"),
+            tag("p", metrics.readable(sentence) if sentence else told),
+            wide=True,
+        )
         if is_number(value) or sentence
         else None
     )

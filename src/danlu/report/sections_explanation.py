@@ -9,12 +9,13 @@ from danlu.report import metric_names as metrics
 from danlu.report.bars import Row, row_chart
 from danlu.report.charts import SMALL, Series, legend, line_chart
 from danlu.report.components import Section, figure, folded, grid, panel, section
-from danlu.report.maps import boundary_map, is_plane
+from danlu.report.maps import border_of, boundary_map, disagreement, is_plane, margin_levels, value_key
 from danlu.report.markup import Html, tag
 from danlu.report.text import (
     count,
     entries,
     finite,
+    fixed,
     is_number,
     label,
     number,
@@ -27,6 +28,8 @@ from danlu.report.text import (
 IMPORTANCES_SHOWN = 15
 EFFECTS_SHOWN = 9
 CLASSES_DRAWN = 6
+VISIBLE = 0.02  # share of a map that must differ before it is worth a word
+LEAST_SPAN = 0.05  # of probability, or of the target's range: a flat effect is drawn no nearer
 RULE = re.compile(r"^((?:[|│] {3}|[ \t])*)(?:[|├└+`][-─]+ ?)?(.*)$")
 
 
@@ -43,9 +46,11 @@ def explanation(record: dict[str, Any]) -> Section | None:
 
 
 def _importance(record: dict[str, Any]) -> Html | None:
-    every = [one for one in entries(record, "evaluation", "importance") if is_number(one.get("mean"))]
+    found = entries(record, "evaluation", "importance")
+    every = [one for one in found if is_number(one.get("mean")) and not one.get("note")]
+    noted = [f"{one.get('column')}: {one['note']}." for one in found if one.get("note")]
     if not every:
-        return None
+        return panel(say("Which columns matter"), [tag("p", text) for text in noted]) if noted else None
     ranked = sorted(every, key=lambda one: -one["mean"])
     rows = [_importance_row(one) for one in ranked[:IMPORTANCES_SHOWN]]
     top = ", ".join(row.name for row in rows[:3])
@@ -64,7 +69,7 @@ def _importance(record: dict[str, Any]) -> Html | None:
         say("Which columns matter"),
         chart,
         read=say("How much worse the score gets when a column's values are shuffled between rows."),
-        note=more + say("Columns that say the same thing share their importance."),
+        note=" ".join([more + say("Columns that say the same thing share their importance."), *noted]),
     )
 
 
@@ -80,7 +85,7 @@ def _importance_row(one: dict[str, Any]) -> Row:
 def _dependence(record: dict[str, Any]) -> Html | None:
     by_column: dict[str, list[dict[str, Any]]] = {}
     for one in entries(record, "evaluation", "partial_dependence"):
-        if finite(one.get("value")):
+        if finite(one.get("value")) or one.get("note"):
             by_column.setdefault(str(one.get("column")), []).append(one)
     if not by_column:
         return None
@@ -93,7 +98,8 @@ def _dependence(record: dict[str, Any]) -> Html | None:
         )
     )
     colours = {name: f"c{index}" for index, name in enumerate(names[:CLASSES_DRAWN])}
-    every = [value for curves in by_column.values() for one in curves for value in finite(one["value"])]
+    every = [value for curves in by_column.values() for one in curves for value in finite(one.get("value"))]
+    every += _least_range(every, record)
     drawn = [_effect(column, curves, colours, every, record) for column, curves in by_column.items()]
     rest = drawn[EFFECTS_SHOWN:]
     shape = say(
@@ -122,6 +128,9 @@ def _effect(
     every: list[float],
     record: dict[str, Any],
 ) -> Html:
+    noted = next((one["note"] for one in curves if one.get("note")), None)
+    if noted:
+        return panel(column, tag("p", noted))
     is_share = record.get("task") != "regression"
     shown = [one for one in curves if one.get("label") is None or label(one["label"]) in colours] or curves[
         :1
@@ -153,6 +162,7 @@ def _effect(
             size=SMALL,
             y_label=shorten(y_label, 22),
             y_range=every,
+            is_whole=_is_whole(column, shown[0]["grid"], record),
             show=show,
             is_share=is_share,
         )
@@ -187,27 +197,76 @@ def _effect(
     return figure(column, chart, note=left_out)
 
 
+def _least_range(every: list[float], record: dict[str, Any]) -> list[float]:
+    """Ends that keep a flat effect from being blown up until rounding errors look like hills."""
+    if not every:
+        return []
+    middle = (min(every) + max(every)) / 2
+    if record.get("task") != "regression":
+        low = min(max(middle - LEAST_SPAN / 2, 0.0), 1 - LEAST_SPAN)
+        return [low, low + LEAST_SPAN]
+    target = next((one for one in entries(record, "data", "columns") if one.get("role") == "target"), {})
+    ends = finite([target.get("min"), target.get("max")])
+    half = LEAST_SPAN / 2 * (ends[1] - ends[0] if len(ends) == 2 else abs(middle))
+    return [middle - half, middle + half]
+
+
+def _is_whole(column: str, grid: list[Any], record: dict[str, Any]) -> bool:
+    """Whether a column holds whole numbers only, as far as its type or its grid tells."""
+    described = next((one for one in entries(record, "data", "columns") if one.get("name") == column), {})
+    is_integer = str(described.get("dtype") or "").startswith(("Int", "UInt"))
+    return is_integer or all(float(value).is_integer() for value in grid)
+
+
 def _boundary(record: dict[str, Any]) -> Html | None:
     boundary = pick(record, "evaluation", "boundary") or {}
     if not is_plane(boundary):
         return None
     task, labels = str(record.get("task")), record.get("labels") or []
     title = say("{x} and {y}", x=boundary.get("x"), y=boundary.get("y"))
-    chart = boundary_map(title, say("What the model says at each place"), boundary, task=task, labels=labels)
+    chart = boundary_map(
+        title,
+        say("What the model says at each place"),
+        boundary,
+        task=task,
+        labels=labels,
+        positive=record.get("positive"),
+    )
     read = {
-        "regression": say("The darker a place, the larger the prediction; points are rows."),
+        "regression": say(
+            "The darker a place, the larger the prediction; points are rows, coloured by what was observed."
+        ),
         "binary": say(
             "The colour is the class that the model says there, the darker the surer; points are rows."
         ),
     }.get(task, say("The colour is the class that the model says there; points are rows."))
-    if boundary.get("margin"):
-        read += say(" The solid line is the border, the dashed ones its margin.")
+    is_number_map = task not in ("binary", "multiclass")
     return figure(
-        say("Where the model draws the line"),
+        say("What it predicts across the two columns")
+        if is_number_map
+        else say("Where the model draws the line"),
         chart,
-        read=read,
-        key=legend([(f"c{code % 8}", label(name)) for code, name in enumerate(labels)]),
+        read=read + (_borders(boundary) if task == "binary" else ""),
+        key=value_key(boundary)
+        if is_number_map
+        else legend([(f"c{code % 8}", label(name)) for code, name in enumerate(labels)]),
     )
+
+
+def _borders(boundary: dict[str, Any]) -> str:
+    """What the lines on a map of two classes are."""
+    told = say(
+        " The solid line is where the probability reaches {border}", border=fixed(border_of(boundary), 2)
+    )
+    told += say(", the dashed ones are the margin.") if margin_levels(boundary) else "."
+    share = disagreement(boundary)
+    if share > VISIBLE:
+        told += say(
+            " The machine's own border, where its distance is 0, lies elsewhere: probabilities are worked out "
+            "from distances afterwards, and on {share} of the plane the two disagree.",
+            share=percent(share, 0),
+        )
+    return told
 
 
 def _rules(record: dict[str, Any]) -> Html | None:

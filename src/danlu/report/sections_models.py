@@ -41,7 +41,7 @@ def candidates(record: dict[str, Any]) -> Section | None:
     lead = say(
         "{tried} compared by {metric} on rows that they had not learnt from. {better}",
         tried=count(len(scored), "model was", "models were"),
-        metric=_inline(name),
+        metric=metrics.inline(name),
         better=better,
     )
     rivals = [
@@ -55,9 +55,27 @@ def candidates(record: dict[str, Any]) -> Section | None:
 
 def learning(record: dict[str, Any]) -> Section | None:
     """Learning curves: what each round or epoch brought, on rows learnt from and on rows held back."""
-    drawn = [chart for one in ranked(record) if (chart := _curve(one))]
+    every = ranked(record)
+    drawn = [chart for one in every if (chart := _curve(one))]
     if not drawn:
         return None
+    curves = [one["curve"] for one in every if isinstance(one.get("curve"), dict)]
+    is_held, is_seen = (any(finite(curve.get(key)) for curve in curves) for key in ("validation", "train"))
+    lines = [("c0", say("validation rows"))] * is_held + [("c1", say("training rows"))] * is_seen
+    told = [
+        say("The dashed line marks the round whose model was kept.")
+        if any(is_number(curve.get("best")) for curve in curves)
+        else None,
+        say(
+            "A training line that keeps improving while the validation line does not is overfitting; two lines "
+            "that still improve ask for more training."
+        )
+        if is_held and is_seen
+        else say("A line that still improves at its end asks for more training."),
+        say("Of a model that was fitted once a fold, only the fold named below is drawn.")
+        if any(curve.get("fold") for curve in curves)
+        else None,
+    ]
     rest = drawn[CURVES_SHOWN:]
     more = folded(
         say("Show {more}", more=count(len(rest), "more curve", "more curves")), grid(rest, class_="grid-3")
@@ -65,29 +83,16 @@ def learning(record: dict[str, Any]) -> Section | None:
     return section(
         "learning",
         say("Learning curves"),
-        legend(
-            [("c0", say("validation rows")), ("c1", say("training rows"))]
-            if any(finite(pick(one, "curve", "train")) for one in ranked(record))
-            else []
-        ),
+        legend(lines, least=1),
         grid(drawn[:CURVES_SHOWN], class_="grid-3"),
         more if rest else None,
-        lead=say(
-            "The dashed line marks the round whose model was kept. A training line that keeps improving "
-            "while the validation line does not is overfitting; two lines that still improve ask for more "
-            "training."
-        ),
+        lead=" ".join(text for text in told if text),
     )
 
 
 def candidate_name(one: dict[str, Any]) -> str:
     """What a candidate is called."""
     return str(one.get("name") or one.get("model") or MISSING)
-
-
-def _inline(metric: str) -> str:
-    title = metrics.title(metric)
-    return title if title[:2].isupper() or title == "R²" else title[:1].lower() + title[1:]
 
 
 def ranked(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -226,7 +231,7 @@ def _table_row(one: dict[str, Any], name: str) -> list[Cell]:
     }
     score, train = one.get("score"), pick(one, "metrics", "train", name)
     remarks = "; ".join(
-        str(text) for text in (one.get("why"), one.get("stop_reason")) if text and text != "done"
+        metrics.readable(text) for text in (one.get("why"), one.get("stop_reason")) if text and text != "done"
     )
     title = candidate_name(one)
     model = (
@@ -278,7 +283,13 @@ def _curve(one: dict[str, Any]) -> Html | None:
         y_label=metrics.title(metric) + (say(" (logarithmic)") if log else ""),
         log=log,
         best=best,
+        is_whole=True,
         show=lambda value: metrics.show(metric, value),
         is_share=metrics.metric_of(metric).form == "percent",
     )
-    return figure(candidate_name(one), chart, read=told)
+    fold = str(curve["fold"]) if curve.get("fold") else ""
+    return figure(
+        say("{name} ({fold})", name=candidate_name(one), fold=fold) if fold else candidate_name(one),
+        chart,
+        read=told,
+    )

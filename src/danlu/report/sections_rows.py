@@ -11,6 +11,7 @@ from danlu.report.markup import Html, tag
 from danlu.report.text import (
     MISSING,
     count,
+    day,
     entries,
     is_number,
     label,
@@ -23,6 +24,7 @@ from danlu.report.text import (
 
 VALUES_SHOWN = 6
 WORST_SHOWN = 10
+TEXT_EMS = 68  # about 120 letters
 GROUPS_SHOWN = 30
 
 
@@ -58,8 +60,9 @@ def worst_rows(record: dict[str, Any]) -> Section | None:
     ]
     numeric_columns = {name for name in shown if _is_numeric(rows, name)}
     has_chance = any(is_number(row.get("probability")) for row in rows)
-    chance = [say("Given to the truth")] if has_chance else []
+    chance = [say("Probability of the true class")] if has_chance else []
     headers = [say("Row"), say("Observed"), say("Predicted"), *chance, say("Loss"), *shown]
+    types = {str(one.get("name")): one.get("type") for one in entries(record, "data", "columns")}
     body = [
         [
             numeric(row.get("row")),
@@ -67,15 +70,19 @@ def worst_rows(record: dict[str, Any]) -> Section | None:
             Cell(label(row.get("predicted"))),
             *([numeric(row.get("probability"), percent(row.get("probability")))] if has_chance else []),
             numeric(row.get("loss"), number(row.get("loss"), 3)),
-            *(Cell(_value(row, name), class_="number" if name in numeric_columns else "") for name in shown),
+            *(
+                Cell(_value(row, name, types.get(name)), class_="number" if name in numeric_columns else "")
+                for name in shown
+            ),
         ]
         for row in rows
     ]
     left_out = len(known) - len(shown)
     note = say("{more} of these rows are not shown.", more=count(left_out, "more column", "more columns"))
+    title, lead = _title_and_lead(rows, record)
     return section(
         "worst",
-        say("The worst misses"),
+        title,
         table(
             headers,
             body,
@@ -85,10 +92,28 @@ def worst_rows(record: dict[str, Any]) -> Section | None:
             caption=say("Rows with the largest loss"),
         ),
         tag("p", note, class_="note") if left_out > 0 else None,
-        lead=say(
-            "Unseen rows where the model was most wrong: look for wrong labels, rare cases, missing causes."
-        ),
+        lead=lead,
     )
+
+
+def _title_and_lead(rows: list[dict[str, Any]], record: dict[str, Any]) -> tuple[str, str]:
+    is_right = record.get("task") != "regression" and all(
+        row.get("observed") is not None and label(row["observed"]) == label(row.get("predicted"))
+        for row in rows
+    )
+    if not is_right:
+        lead = (
+            "Unseen rows where the model was most wrong: look for wrong labels, rare cases, missing causes."
+        )
+        return say("The worst misses"), say(lead)
+    accuracy = metrics.unseen(record)[1].get("accuracy")
+    if (
+        is_number(accuracy) and accuracy < 1
+    ):  # with a threshold, a row that is wrong may cost less than one that is right
+        lead = "The model was least sure of these unseen rows, but decided each of them rightly."
+    else:
+        lead = "No unseen row was decided wrongly; these were the least sure."
+    return say("The least sure rows"), say(lead)
 
 
 def _is_numeric(rows: list[dict[str, Any]], name: str) -> bool:
@@ -213,6 +238,10 @@ def _group_metric(every: list[dict[str, Any]], record: dict[str, Any]) -> str:
     return wanted if wanted and wanted in names else metrics.ordered(names, record)[0]
 
 
-def _value(row: dict[str, Any], name: str) -> str:
+def _value(row: dict[str, Any], name: str, kind: Any) -> str:
     value = pick(row, "values", name)
-    return MISSING if value is None else shorten(label(value), 20)
+    if value is None:
+        return MISSING
+    if kind == "datetime":
+        return day(value)
+    return shorten(label(value), TEXT_EMS if kind == "text" else 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from danlu.report import metric_names as metrics
@@ -27,6 +28,12 @@ from danlu.report.text import seconds as time
 Verdict = Literal["better", "unclear", "worse"]
 SEVERITIES = ("problem", "warning", "info")
 INFOS_SHOWN = 3
+EVIDENCE = {
+    "num_rows_with_target": "of them with the same target",
+    "num_other_target": "of them with another target",
+    "num_features": "features",
+    "share_lost": "share lost",
+}
 
 
 def headline(record: dict[str, Any]) -> str:
@@ -36,19 +43,31 @@ def headline(record: dict[str, Any]) -> str:
 
 
 def verdict(record: dict[str, Any]) -> Verdict | None:
-    """Whether the model beats the baseline: clearly, perhaps (its interval holds the baseline), or not."""
-    name = metrics.headline_metric(record)
+    """Whether the model beats the baseline: clearly, perhaps (its interval holds the baseline), or not.
+
+    The rule of the finding `no_skill`, which has the last word where there is one: it is judged in the metric
+    that the model was chosen by.
+    """
+    found = [one.get("severity") for one in entries(record, "findings") if one.get("code") == "no_skill"]
+    if found:
+        return "worse" if "problem" in found else "unclear"
     part, scores = metrics.unseen(record)
+    own, other = record.get("metric"), metrics.headline_metric(record)
+    name = (
+        own
+        if own and is_number(scores.get(own)) and is_number(pick(record, "baseline", part, own))
+        else other
+    )
     base = pick(record, "baseline", part, name) if name else None
     greater = metrics.greater_is_better(name, record) if name else None
     if name is None or greater is None or not is_number(base):
         return None
+    gap = scores[name] - base if greater else base - scores[name]
+    if gap <= 0:
+        return "worse"
     interval = pick(record, "intervals", part, name)
-    low, high = interval if metrics.is_interval(interval) else (scores[name], scores[name])
-    worst, best = (low - base, high - base) if greater else (base - high, base - low)
-    if worst > 0:
-        return "better"
-    return "worse" if best < 0 or not metrics.is_interval(interval) else "unclear"
+    is_clear = not metrics.is_interval(interval) or not interval[0] <= base <= interval[1]
+    return "better" if is_clear else "unclear"
 
 
 def answer(record: dict[str, Any]) -> Html:
@@ -74,7 +93,7 @@ def answer(record: dict[str, Any]) -> Html:
         tag("p", join([tag("span", str(part)) for part in made if part]), class_="made"),
         tag("h1", claim, tag("span", f" {evidence}.", class_="evidence") if evidence else "."),
         tag("p", line, class_="badges") if line else None,
-        tag("p", pick(record, "chosen", "sentence"), class_="lead")
+        tag("p", metrics.readable(pick(record, "chosen", "sentence")), class_="lead")
         if pick(record, "chosen", "sentence")
         else None,
         _cards(record),
@@ -125,6 +144,7 @@ def _headline(record: dict[str, Any]) -> tuple[str, str]:
     value = metrics.show(name, scores[name])
     if name == "accuracy":
         sentence = say("Predicts {target} right for {value} of {rows}", target=target, value=value, rows=rows)
+        sentence += _rare_classes(record)
     elif name in ("mae", "mean_absolute_error"):
         sentence = say(
             "Predicts {target} with an average error of {value} on {rows}",
@@ -141,6 +161,26 @@ def _headline(record: dict[str, Any]) -> tuple[str, str]:
             rows=rows,
         )
     return sentence, _beside(record, part, name)
+
+
+def _rare_classes(record: dict[str, Any]) -> str:
+    """What accuracy hides where the classes are far from equally frequent."""
+    scores = metrics.unseen(record)[1]
+    if not metrics.is_imbalanced(record):
+        return ""
+    recall, balanced = scores.get("recall"), scores.get("balanced_accuracy")
+    if record.get("task") == "binary" and is_number(recall) and record.get("positive") is not None:
+        return say(
+            ", but finds {share} of those that are {label}",
+            share=metrics.show("recall", recall),
+            label=f"'{label(record['positive'])}'",
+        )
+    if not is_number(balanced):
+        return ""
+    return say(
+        ", or {share} where each class counts the same (balanced accuracy)",
+        share=metrics.show("balanced_accuracy", balanced),
+    )
 
 
 def _rows(num_rows: Any, part: str) -> str:
@@ -199,7 +239,12 @@ def _score_card(record: dict[str, Any]) -> Html | None:
             interval[0], scores[name], interval[1], base, lambda value: metrics.show(name, value)
         )
         note = say("95 % interval {interval}", interval=metrics.show_interval(name, interval))
-    return card(metrics.title(name), metrics.show(name, scores[name]), strip, note, class_="main")
+    warned = (
+        say("Flattering: the classes are far from equally frequent.")
+        if name == "accuracy" and metrics.is_imbalanced(record)
+        else None
+    )
+    return card(metrics.title(name), metrics.show(name, scores[name]), strip, note, warned, class_="main")
 
 
 def _second_card(record: dict[str, Any]) -> Html | None:
@@ -209,6 +254,8 @@ def _second_card(record: dict[str, Any]) -> Html | None:
         if record.get("task") == "regression"
         else ["roc_auc", "roc_auc_ovr", "balanced_accuracy"]
     )
+    if metrics.is_imbalanced(record):
+        wanted = ["balanced_accuracy", "f1", "recall", *wanted]
     names = [
         name for name in [*wanted, record.get("metric"), "log_loss"] if name and is_number(scores.get(name))
     ]
@@ -279,6 +326,8 @@ def _time_card(record: dict[str, Any]) -> Html | None:
 
 def _finding(one: dict[str, Any]) -> Html:
     kind = one.get("severity") or "info"
+    evidence = one.get("evidence") or {}
+    message = metrics.readable(_plainly(str(one.get("message") or ""), evidence.get("metric")))
     names = {"problem": say("Problem"), "warning": say("Warning"), "info": say("Note")}
     columns = one.get("columns") or []
     rows = one.get("rows") or []
@@ -286,7 +335,7 @@ def _finding(one: dict[str, Any]) -> Html:
     about: list[tuple[str, Child]] = [
         (say("Columns"), _chips(columns) if columns else None),
         (say("Rows"), shown_rows or None),
-        *_evidence(one.get("evidence") or {}),
+        *_evidence(evidence, message),
     ]
     remedies = one.get("remedies") or []
     return tag(
@@ -297,7 +346,7 @@ def _finding(one: dict[str, Any]) -> Html:
             tag("span", one.get("code"), class_="code"),
             class_="badges",
         ),
-        tag("p", one.get("message"), class_="message"),
+        tag("p", message, class_="message"),
         facts(about),
         [tag("p", say("What to try"), class_="try"), tag("ul", [tag("li", text) for text in remedies])]
         if remedies
@@ -312,18 +361,44 @@ def _chips(names: list[Any]) -> Html:
     return tag("span", join(shown, " "), more)
 
 
-def _evidence(evidence: dict[str, Any]) -> list[tuple[str, Child]]:
-    pairs: list[tuple[str, Child]] = []
+def _plainly(message: str, metric: Any) -> str:
+    """A metric's value that is next to nothing as its own form shows it: -6.7e-06 -> 0.000."""
+    if not isinstance(metric, str):
+        return message
+    return re.sub(
+        r"(?<![\w.])-?\d+(?:\.\d+)?e-\d+", lambda match: metrics.show(metric, float(match[0])), message
+    )
+
+
+def _evidence(evidence: dict[str, Any], message: str) -> list[tuple[str, Child]]:
+    """Names and values that the message has not told already."""
+    metric = evidence.get("metric")
+    pieces: list[tuple[str, str, bool]] = []
     for key, value in evidence.items():
-        name = key.replace("_", " ")
+        name = EVIDENCE.get(key, key.removeprefix("num_").replace("_", " "))
         for inner, item in flatten(value):
-            pairs.append((f"{name}: {inner}" if inner else name, _piece(key, item)))
-    return pairs
+            shown = _piece(key, item, metric)
+            pieces.append((f"{name}: {inner}" if inner else name, shown, is_number(item)))
+    numbers = [shown for _, shown, is_amount in pieces if is_amount]
+    is_told = all(re.search(rf"(?<![\w.,]){re.escape(shown)}(?![\w]|[.,]\d)", message) for shown in numbers)
+    return [
+        (name, shown)
+        for name, shown, is_amount in pieces
+        if not (is_told if is_amount else len(shown) > 2 and shown in message)
+    ]
 
 
-def _piece(key: str, value: Any) -> str:
-    if is_number(value) and key in ("share", "shares", "fraction", "rate"):
+def _piece(key: str, value: Any, metric: Any) -> str:
+    if isinstance(metric, str) and key == "metric":
+        return metrics.inline(metric)
+    if isinstance(metric, str) and key in ("model", "baseline", "score") and is_number(value):
+        return metrics.show(metric, value)
+    if is_number(value) and key in ("share", "shares", "fraction", "rate", "share_lost"):
         return percent(value)
     if metrics.is_interval(value) and "interval" in key:
-        return between(number(value[0]), number(value[1]))
+        return (
+            metrics.show_interval(metric, value)
+            if isinstance(metric, str)
+            else between(number(value[0]), number(value[1]))
+        )
     return MISSING if value is None else plain_value(value)

@@ -32,6 +32,8 @@ class Scale:
     log: bool = False
     is_share: bool = False
     """Ticks are written as percentages."""
+    is_whole: bool = False
+    """Ticks are whole numbers where two of them fit."""
 
     def __call__(self, value: float) -> float:
         """The pixel of `value`; what lies outside is drawn at the edge."""
@@ -47,16 +49,24 @@ class Scale:
         return self.low <= value <= self.high
 
     def ticks(self, about: int = 5) -> list[tuple[float, str]]:
-        """Round values and their labels."""
-        if self.log:
-            return _log_ticks(self.low, self.high)
-        step = _nice_step((self.high - self.low) / max(about, 1))
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        values = [place * step for place in range(first, last + 1)]
+        """Round values and their labels, about so many and at least two."""
+        if self.log and len(ticks := _log_ticks(self.low, self.high)) > 1:
+            return ticks
+        values, step = self._round_values(about, is_whole=self.is_whole)
+        while len(values) < 2:
+            about = 2 * max(about, 1)
+            values, step = self._round_values(about, is_whole=False)
         if self.is_share:
             return [(value, f"{tick_label(100 * value, 100 * step)} %") for value in values]
         return [(value, tick_label(value, step)) for value in values]
+
+    def _round_values(self, about: int, *, is_whole: bool) -> tuple[list[float], float]:
+        step = _nice_step((self.high - self.low) / max(about, 1))
+        if is_whole and not step.is_integer():
+            step = max(1.0, float(math.floor(step)))
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [place * step for place in range(first, last + 1)], step
 
 
 def scale(
@@ -67,6 +77,7 @@ def scale(
     margin: float = 0.04,
     zero: bool = False,
     log: bool = False,
+    is_whole: bool = False,
 ) -> Scale:
     """A scale that holds all finite `values` with a little margin; with `zero`, 0 too."""
     known = [min(max(value, -1e150), 1e150) for value in finite([*values, *([0.0] if zero else [])])]
@@ -74,12 +85,12 @@ def scale(
     if log:
         return Scale(low / 1.1, high * 1.1, start, end, log=True)
     if high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-200):
-        spread = abs(high) * 0.1 or 0.5
+        spread = max(abs(high) * 0.1, 1.0 if is_whole else 0.0) or 0.5
         low, high = low - spread, high + spread
     gap = (high - low) * margin
     bottom = low if zero and low == 0 else low - gap
     top = high if zero and high == 0 else high + gap
-    return Scale(bottom, top, start, end)
+    return Scale(bottom, top, start, end, is_whole=is_whole)
 
 
 def tick_label(value: float, step: float) -> str:
@@ -120,13 +131,15 @@ def axes(
     y_ticks: int = 5,
     y_names: Sequence[tuple[float, str]] | None = None,
     x_names: Sequence[tuple[float, str]] | None = None,
+    has_grid: bool = True,
 ) -> Html:
     """Grid, ticks and labels of two scales; the y label stands above the axis, so that it is read level."""
     bottom, left, right = y.start, x.start, x.end
     parts: list[Html] = []
     for value, name in y.ticks(y_ticks) if y_names is None else y_names:
         at = y(value)
-        parts.append(line(Point(left, at), Point(right, at), class_="grid"))
+        if has_grid:
+            parts.append(line(Point(left, at), Point(right, at), class_="grid"))
         parts.append(words(name, left - 7, at + 4, anchor="end", class_="tick"))
     for value, name in x.ticks(x_ticks) if x_names is None else x_names:
         parts.append(line(Point(x(value), bottom), Point(x(value), bottom + 4), class_="axis"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -125,6 +126,11 @@ def moment(value: Any) -> str:
         return str(value)
     zone = " UTC" if when.utcoffset() == timedelta(0) else ""
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
+
+
+def day(value: Any) -> str:
+    """A date of the data without the time where that is midnight: '2011-01-01 00:00:00' -> '2011-01-01'."""
+    return re.sub(r"^(\d{4,}-\d\d-\d\d)[ T]00:00(:00(\.0+)?)?$", r"\1", str(value))
 
 
 def count(amount: Any, one: str, many: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 EXPLAINED_ROWS = 2000  # of the test rows: enough for importance, and quick
+FEW_ROWS = 100
 
 
 def assess(
@@ -77,19 +78,33 @@ def assess(
             predictor.answers, few, task, y[sample], columns=[name for name, _ in features],
             by=bench.judge.metric.name, weight=few_weight, threshold=cut, deadline=half, seed=seed,
         )  # fmt: skip
-        found["importance"] = importance.columns
+        single = {name for name, _ in features if few[name].n_unique() < 2}
+        found["importance"] = [
+            row | ({"note": "one value in these rows: cannot be judged"} if row["column"] in single else {})
+            for row in importance.columns
+        ]
         types = dict(features)
         shown = [(row["column"], types[row["column"]]) for row in importance.columns[:6]]
         drawable = [(name, kind) for name, kind in shown if kind in ("number", "category", "boolean")]
         found["partial_dependence"] = partial_dependence(
-            predictor.answers, few, task, columns=drawable, deadline=deadline, seed=seed
+            predictor.answers,
+            few if len(few) >= FEW_ROWS else table.frame,  # few test rows do not span the columns
+            task,
+            columns=drawable,
+            deadline=deadline,
+            seed=seed,
         )
     numbers = [name for name, kind in features if kind == "number"]
     if len(features) == 2 and len(numbers) == 2 and settings.show_rows:
+        x, y_axis = numbers
+        plane = decision_boundary(predictor.answers, table.frame, task, table.y, x=x, y=y_axis, seed=seed)
         distance = _distance(predictor)
-        found["boundary"] = decision_boundary(
-            distance or predictor.answers, table.frame, task, table.y, x=numbers[0], y=numbers[1], seed=seed
-        ) | {"margin": distance is not None}  # fmt: skip
+        if distance is not None:
+            own = decision_boundary(
+                distance, table.frame, task, table.y, x=x, y=y_axis, max_points=0, seed=seed
+            )
+            plane |= {"distance": own["value"]}
+        found["boundary"] = plane | {"border": 0.5 if cut is None else cut}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,12 @@ GRADIENT_PATIENCE = 15  # validations, one an epoch
 
 
 def load_libraries(candidate: Candidate, training: TrainingSettings) -> None:
-    """Import torch for a candidate that needs it, so that the seconds this takes are no part of its first fit."""
-    if candidate.update == "gradient" or _trains_linear_by_gradient(candidate, training):
-        import torch  # noqa: F401  (imported for its side effect: being there)
+    """Import what a candidate is fitted with, so that the seconds this takes are no part of its first fit."""
+    library = lookup("model", candidate.model).traits.get("library")
+    if library is not None:
+        import_module(library)
+    if _trains_linear_by_gradient(candidate, training):
+        import_module("torch")
 
 
 def is_watched(candidate: Candidate) -> bool:

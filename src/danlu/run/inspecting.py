@@ -9,6 +9,7 @@ import numpy as np
 
 from danlu.bundle.predictor import Member, Predictor
 from danlu.core.files import plain
+from danlu.run.summary import show
 
 
 def data_facts(source: str, *, target: str | None) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def model_text(facts: dict[str, Any]) -> str:
     test = facts["card"].get("metrics", {}).get("test", {})
     if test:
         lines.append(
-            "test: " + ", ".join(f"{name} {value:.4g}" for name, value in test.items() if value is not None)
+            "test: " + ", ".join(f"{name} {show(value)}" for name, value in test.items() if value is not None)
         )
     if facts["keeps_rows"]:
         lines.append("This bundle stores rows of its training data.")

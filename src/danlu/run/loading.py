@@ -13,7 +13,7 @@ from danlu.core.findings import Finding
 from danlu.core.tasks import Task
 from danlu.data.target import target_values
 from danlu.evaluate.settings import EvaluationSettings
-from danlu.recipe.recipe import Recipe
+from danlu.recipe.recipe import IN_MEMORY, Recipe
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,6 +70,11 @@ def load_table(recipe: Recipe, frames: Mapping[str, Any]) -> Table:
     from danlu.data.sources import read
     from danlu.data.target_task import choose_task
 
+    for name, words in (("data", "danlu train FILE --recipe RECIPE"), ("test", "--test FILE")):
+        if getattr(recipe, name) == IN_MEMORY and name not in frames:
+            raise RecipeError(
+                f"This recipe ran on a table given in Python, which is not there now. Name a file: {words}"
+            )
     target, types = recipe.target, recipe.columns.types
     source = read(frames.get("data", recipe.data), query=recipe.query, types=types)
     require_column(source.frame, target, what="The target")
@@ -189,7 +194,9 @@ def _with_positive(task: Task, positive: Any) -> Task:
         return task
     if task.kind != "binary":
         raise RecipeError(f"evaluation.positive is for two classes; this target makes a {task.kind} task.")
-    found = next((label for label in task.labels if str(label) == str(positive)), None)
+    exact = [label for label in task.labels if str(label) == str(positive)]
+    alike = [label for label in task.labels if str(label).lower() == str(positive).strip().lower()]
+    found = next(iter(exact or alike), None)
     if found is None:
         labels = [str(label) for label in task.labels]
         raise RecipeError(

@@ -8,6 +8,7 @@ from typing import Any
 from danlu.core.findings import Finding
 from danlu.core.loop import Outcome
 from danlu.evaluate.metrics import metric
+from danlu.run.summary import show
 from danlu.run.trial import Bench, Trial
 
 FULL_GAP = 0.5  # of what the baseline loses to the training score: half of the apparent skill is then memory
@@ -25,7 +26,9 @@ def findings_of_result(
     found += [
         _failed(trial) for trial in trials if bench.recipe.models and trial.status in ("failed", "skipped")
     ]
-    found += _beside_baseline(bench, metrics["test"], baseline["test"], bounds)
+    found += _beside_baseline(
+        bench, metrics["test"], baseline["test"], bounds, is_cut_short=any(map(_is_cut_short, trials))
+    )
     if any(trial.status in ("chosen", "member") and trial.candidate.model != "baseline" for trial in trials):
         found += _memorised(bench, metrics, baseline)
     return found
@@ -40,6 +43,11 @@ def _failed(trial: Trial) -> Finding:
         f"{name} was asked for but is not among the results: {trial.why}",
         remedies=("a larger --budget",),
     )
+
+
+def _is_cut_short(trial: Trial) -> bool:
+    """Whether more time would have let this candidate go further."""
+    return trial.status == "skipped" or any(fitted.outcome.reason == "out of time" for fitted in trial.fitted)
 
 
 def _broken(trial: Trial) -> Outcome | None:
@@ -66,7 +74,12 @@ def _diverged(bench: Bench, name: str, outcome: Outcome) -> Finding:
 
 
 def _beside_baseline(
-    bench: Bench, test: Mapping[str, Any], base: Mapping[str, Any], bounds: Mapping[str, Any]
+    bench: Bench,
+    test: Mapping[str, Any],
+    base: Mapping[str, Any],
+    bounds: Mapping[str, Any],
+    *,
+    is_cut_short: bool,
 ) -> list[Finding]:
     name = bench.judge.metric.name
     score, floor, interval = test.get(name), base.get(name), bounds.get(name)
@@ -77,14 +90,19 @@ def _beside_baseline(
     if better and (clear or interval is None):
         return []
     verdict = "is no better than" if not better else "cannot be told from"
+    remedies = ["more rows", "columns that know more about the target"]
+    if bench.recipe.models:
+        remedies.insert(0, "leave --model out, or name one that bends, such as svm or boosting")
+    if is_cut_short:
+        remedies.append("a longer --budget")
     return [
         Finding(
             "no_skill",
             "problem" if not better else "warning",
-            f"On the test rows the model {verdict} the naive baseline ({name} {score:.4g} against {floor:.4g}): "
+            f"On the test rows the model {verdict} the naive baseline ({name} {show(score)} against {show(floor)}): "
             "the columns may say little about the target, or there are too few rows to tell.",
             {"metric": name, "model": score, "baseline": floor, "interval": interval},
-            ("more rows", "columns that know more about the target", "a longer --budget"),
+            tuple(remedies),
         )
     ]
 
@@ -94,18 +112,17 @@ def _memorised(bench: Bench, metrics: Mapping[str, Any], baseline: Mapping[str, 
     seen, unseen, floor = metrics["train"].get(name), metrics["test"].get(name), baseline["test"].get(name)
     if seen is None or unseen is None or floor is None or seen == floor:
         return []
-    share = (seen - unseen) / (
-        seen - floor
-    )  # 0: as good on new rows; 1: no better than the baseline on new rows
+    # 0: as good on new rows; 1: no better than the baseline on new rows
+    share = (seen - unseen) / (seen - floor)
     if share < FULL_GAP or not metric(name).better(seen, unseen):
         return []
     return [
         Finding(
             "overfit",
             "warning",
-            f"Much of the skill on training rows does not carry over: {name} {seen:.4g} there, "
-            f"{unseen:.4g} on test rows, "
-            f"{floor:.4g} by the naive baseline.",
+            f"Much of the skill on training rows does not carry over: {name} {show(seen)} there, "
+            f"{show(unseen)} on test rows, "
+            f"{show(floor)} by the naive baseline.",
             {"train": seen, "test": unseen, "baseline": floor, "share_lost": share},
             ("more rows", "a simpler model (see: danlu models)", "fewer columns: --ignore COLUMN"),
         )

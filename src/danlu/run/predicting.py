@@ -46,7 +46,9 @@ def predict_file(
                 raise DataError(f"There is no column {name!r} to keep.{closest(name, frame.columns)}")
         prediction = predictor.predict_frame(frame)
         answers = predictor.as_frame(prediction, probabilities=probabilities, interval=interval)
-        kept = frame.select(list(keep))
+        kept = frame.select(list(keep)).rename(
+            {predictor.target: f"observed_{predictor.target}"}, strict=False
+        )  # the column of that name holds the answers
         both = set(kept.columns) & set(answers.columns)
         if both:
             raise UserError(

@@ -18,14 +18,15 @@ from danlu.core.tasks import Task
 from danlu.data.summary import column_facts
 from danlu.evaluate.bootstrap import intervals
 from danlu.evaluate.metrics import score
-from danlu.recipe.recipe import as_plain
+from danlu.recipe.recipe import as_plain, command_of
 from danlu.run.assessing import assess
 from danlu.run.choosing import Choice, unseen_at
 from danlu.run.finishing import Finish
 from danlu.run.outcomes import findings_of_result
-from danlu.run.trial import Bench, Trial
+from danlu.run.trial import Bench, Trial, with_length
 
 WIDE = 1000  # columns from which on the card leaves their statistics out: it would not fit into its bound
+FEWEST_FOR_INTERVAL = 10  # test rows; of fewer an interval would say nothing but what those rows are
 CLOCK_FINDINGS = (
     "not_fitted",
     "not_refitted",
@@ -51,12 +52,13 @@ def build_record(
     prediction = predictor.predict_frame(frame)
     metrics = _metrics(bench, choice, predictor, done, prediction)
     baseline = trials[0]
-    naive = Predictor(task, recipe.target, table.schema, tuple(baseline.members))
+    naive_member, _ = bench.refit(with_length(baseline.candidate, 1), bench.split.development, Deadline())
+    naive = Predictor(task, recipe.target, table.schema, (naive_member,))
     level, seed = recipe.evaluation.confidence, derive(recipe.seed, "evaluation")
     low_high = intervals(
         task, y, prediction.main, weight=weight, threshold=done.cut, level=level,
         num_resamples=recipe.evaluation.bootstrap, seed=seed, groups=bench.groups(test),
-    )  # fmt: skip
+    ) if len(test) >= FEWEST_FOR_INTERVAL else {}  # fmt: skip
     base = {
         "name": baseline.candidate.name,
         "validation": _scores_on_choice(bench, baseline, None),
@@ -74,7 +76,7 @@ def build_record(
         "target": recipe.target,
         "run": {"name": name, "version": __version__, "seed": recipe.seed, "budget_seconds": budget,
                 "environment": environment(), "peak_memory_bytes": peak_memory(),
-                "plan": _plan(bench, trials, choice, done), "command": _command(recipe)},
+                "plan": _plan(bench, trials, choice, done), "command": command_of(recipe)},
         "data": {"source": table.source.name, "fingerprint": table.fingerprint, "num_rows": table.num_rows_given,
                  "num_duplicates": table.num_duplicates, "columns": column_facts(table.frame, table.schema)},
         "split": bench.split.as_dict(),
@@ -197,7 +199,9 @@ def _candidates(bench: Bench, trials: Sequence[Trial], choice: Choice) -> list[d
                 "metrics": {"train": scores_seen, "validation": score(task, y, answers, weight=weight)},
                 "num_rounds": trial.length * rounds,
                 "stop_reason": first.outcome.reason,
-                "curve": first.history.as_curve(unit=unit, rounds=rounds, best=first.length),
+                "curve": first.history.as_curve(
+                    unit=unit, rounds=rounds, best=first.length, of=len(trial.fitted)
+                ),
             }
         shown.append(entry)
     return shown
@@ -237,23 +241,6 @@ def _plan(bench: Bench, trials: Sequence[Trial], choice: Choice, done: Finish) -
         f"The scores are from {len(bench.split.test):,} test rows that were used for nothing else."
     )
     return [sentence for sentence in sentences if sentence]
-
-
-def _command(recipe: Any) -> str:
-    import shlex
-
-    words = [
-        "danlu",
-        "train",
-        recipe.data,
-        "--target",
-        recipe.target,
-        "--seed",
-        str(recipe.seed),
-        "--budget",
-        recipe.budget,
-    ]
-    return shlex.join(words)
 
 
 def _rules(predictor: Predictor) -> str | None:

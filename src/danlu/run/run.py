@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from danlu.core.findings import Finding
 from danlu.core.ideas import Watcher
 from danlu.core.interrupt import Interrupts
 from danlu.core.runtime import calm_threads, environment, num_threads
-from danlu.recipe.recipe import Recipe, resolve
+from danlu.recipe.recipe import IN_MEMORY, Recipe, resolve
 from danlu.run.folder import Lock, RunFolder, differences, read_lock
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ class Run:
     """What a run left behind."""
 
     folder: Path
-    record: dict[str, Any]
+    record: dict[str, Any] = field(repr=False)
     interrupted: bool = False
+    said: frozenset[str] = field(default=frozenset(), repr=False)
+    """Findings that progress has shown already."""
 
     @property
     def model(self) -> Predictor:
@@ -80,6 +82,9 @@ class Run:
 
         return summary(self)
 
+    def __str__(self) -> str:
+        return self.text()
+
     def _repr_html_(self) -> str:
         from danlu.report.notebook import summary_html
 
@@ -106,10 +111,10 @@ def train(
     """
     from danlu.watch.progress import Progress
 
-    named = {"data": data if isinstance(data, (str, Path)) else "table", "target": target, "models": model}
+    named = {"data": data if isinstance(data, (str, Path)) else IN_MEMORY, "target": target, "models": model}
     frames: dict[str, Any] = {} if isinstance(data, (str, Path)) else {"data": data}
     if test is not None:
-        named["test"] = str(test) if isinstance(test, (str, Path)) else "test table"
+        named["test"] = str(test) if isinstance(test, (str, Path)) else IN_MEMORY
         frames |= {} if isinstance(test, (str, Path)) else {"test": test}
     named["data"] = str(named["data"])
     given = named | {"budget": budget, "seed": seed} | settings
@@ -153,6 +158,7 @@ class _Runner:
         self.started, self.interrupts, self.replayed = started, interrupts, lock
         self.budget = parse_seconds(recipe.budget)
         self.findings: list[Finding] = []
+        self.said: set[str] = set()
         self.lock = Lock(environment=environment())
 
     def run(self) -> Run:
@@ -206,16 +212,16 @@ class _Runner:
         self.store = RunStore(self.folder.events)
         for finding in self.findings:
             self.store.add_finding(finding)
-            if finding.severity != "info":
-                self.progress.say(f"{finding.severity}: {finding.message}")
-        counts = ", ".join(f"{name} {count:,}" for name, count in parts.as_dict()["rows"].items())
-        self.progress.say(f"{table.source.name}: {table.task.kind} of {recipe.target!r}; rows: {counts}")
+            if finding.severity != "info" and self.progress.say(f"{finding.severity}: {finding.message}"):
+                self.said.add(finding.message)
+        self.progress.say(f"{table.source.name}: {table.task.kind} of {recipe.target!r}; {parts.counts}")
         features = Features(table, recipe.preprocessing, seed=recipe.seed)
         judge = Judge(table.task, metric)
         return Bench(table, parts, recipe, features, judge, num_threads(), self._watchers), candidates
 
-    def _watchers(self, name: str, seconds: float) -> list[Watcher]:
-        return [self.store.watcher(name), self.progress.watcher(name, seconds_left=seconds)]
+    def _watchers(self, name: str) -> list[Watcher]:
+        left = Deadline.after(self.budget, since=self.started).seconds_left
+        return [self.store.watcher(name), self.progress.watcher(name, seconds_left=left)]
 
     def _try_out(self, bench: Bench, candidates: list[Candidate], trials: list[Trial]) -> None:
         """Try the candidates one after the other within their share of the budget."""
@@ -315,7 +321,7 @@ class _Runner:
         self.folder.write_record(record)
         write_report(record, self.folder.report)
         self.store.close()
-        return Run(self.folder.path, record, interrupted=self.interrupts.asked)
+        return Run(self.folder.path, record, self.interrupts.asked, frozenset(self.said))
 
     def _compare(self, record: dict[str, Any]) -> None:
         """Say whether a repeated run gave the same bits, and what differs where it did not."""

@@ -31,7 +31,7 @@ def summary(run: Run) -> str:
             ("", "test", "95 % interval", "baseline"), {name: test[name] for name in names}, bounds, baseline
         ),
     ]
-    serious = [finding for finding in record["findings"] if finding["severity"] != "info"]
+    serious = [f for f in record["findings"] if f["severity"] != "info" and f["message"] not in run.said]
     lines += [f"  {finding['severity']}: {finding['message']}" for finding in serious[:6]]
     if len(serious) > 6:
         lines.append(f"  and {len(serious) - 6} more in the report")
@@ -52,8 +52,8 @@ def columns_of_text(
     """Scores with their intervals, and the baseline's beside them, as aligned text."""
     rows = [header]
     for name, value in scores.items():
-        row = (name, _show(value), _range(bounds.get(name)))
-        rows.append(row if baseline is None else (*row, _show(baseline.get(name))))
+        row = (name, show(value), _range(bounds.get(name)))
+        rows.append(row if baseline is None else (*row, show(baseline.get(name))))
     widths = [max(len(row[place]) for row in rows) for place in range(len(header))]
     lines = [[cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)] for row in rows]
     return "\n".join(
@@ -61,11 +61,14 @@ def columns_of_text(
     )
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """A score in about four figures, without powers of ten where a person can do without; `-` for none."""
     if value is None:
         return "-"
+    if value != 0 and abs(value) < 1e-4:
+        return "0.0000" if abs(value) < 5e-5 else f"{value:.1e}"
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _range(bounds: Any) -> str:
-    return "-" if not bounds else f"{_show(bounds[0])} to {_show(bounds[1])}"
+    return "-" if not bounds else f"{show(bounds[0])} to {show(bounds[1])}"

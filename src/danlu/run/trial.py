@@ -63,8 +63,8 @@ class Bench:
     features: Features
     judge: Judge
     num_threads: int
-    watchers: Callable[[str, float], Sequence[Watcher]]
-    """(candidate's name, seconds that it may take) -> watchers."""
+    watchers: Callable[[str], Sequence[Watcher]]
+    """Candidate's name -> watchers."""
 
     def groups(self, rows: np.ndarray) -> np.ndarray | None:
         """The group of each row where the split is by groups: rows of one group are alike, not independent."""
@@ -118,11 +118,8 @@ class Bench:
             watched = np.intersect1d(held, self.split.choice) if is_watched(trial.candidate) else held[:0]
             watch = encoded.batch(watched) if len(watched) else None
             folds_left = len(folds) - number
-            share = (
-                deadline
-                if times.min() > 0
-                else deadline.earlier(Deadline.after(deadline.seconds_left / folds_left))
-            )
+            # Twice an equal share of the time for a first pass: most fits end long before it.
+            share = Deadline.after(2 * deadline.seconds_left / folds_left).earlier(deadline)
             fitted = self._fit(
                 trial.candidate, encoded.fitting(), watch, share, locked=locked[number] if locked else None
             )
@@ -135,6 +132,8 @@ class Bench:
                 trial.seen_rows, trial.seen = fit_rows, answer(fitted.objective, fitted.model, encoded.fit_x)
             self._keep(trial, fitted, encoded.preprocessor)
         assert total is not None
+        late = sum(fitted.outcome.reason == "out of time" for fitted in trial.fitted)
+        trial.why += f"; {late} of {len(trial.fitted)} folds ran out of time" if late else ""
         trial.rows = rows
         trial.unseen = total / times.reshape(-1, *[1] * (total.ndim - 1))
 
@@ -164,7 +163,7 @@ class Bench:
             deadline=deadline,
             num_threads=self.num_threads,
             locked=locked,
-            watchers=self.watchers(candidate.name, deadline.seconds_left),
+            watchers=self.watchers(candidate.name),
         )
 
     def _keep(self, trial: Trial, fitted: Fitted, preprocessor: Any) -> None:

@@ -31,8 +31,11 @@ class History:
             self.validation.append(event.metrics[self.metric])
             self.seconds.append(event.seconds)
 
-    def as_curve(self, *, unit: str, rounds: int, best: int) -> dict[str, Any] | None:
-        """The curve as the report draws it, an epoch being `rounds` of `unit`; None where nothing was validated."""
+    def as_curve(self, *, unit: str, rounds: int, best: int, of: int) -> dict[str, Any] | None:
+        """The curve as the report draws it; None where nothing was validated.
+
+        An epoch of the loop is `rounds` of `unit`; `of` is how many fits there were, of which this is the first.
+        """
         if len(self.validation) < 2:
             return None
         return {
@@ -42,6 +45,7 @@ class History:
             "unit": unit,
             "metric": self.metric,
             "best": best * rounds,
+            "fold": f"first of {of} folds" if of > 1 else None,
         }
 
 

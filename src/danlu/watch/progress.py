@@ -19,11 +19,12 @@ class Progress:
         self._live = enabled and hasattr(self._stream, "isatty") and self._stream.isatty()
         self._shown = 0.0
 
-    def say(self, text: str) -> None:
-        """One line that stays."""
+    def say(self, text: str) -> bool:
+        """One line that stays; whether it was shown."""
         if self._enabled:
             self.clear()
             print(text, file=self._stream, flush=True)
+        return self._enabled
 
     def watcher(self, part: str, *, seconds_left: float) -> ProgressWatcher:
         """A watcher that shows the events of one candidate."""

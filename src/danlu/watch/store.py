@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,16 @@ class RunStore:
 
     def close(self) -> None:
         """Commit and close the file."""
-        with _store_errors(self.path):
+        with _store_errors(self.path), closing(self._database):
             self._database.commit()
-            self._database.close()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Keep what can be kept: an error of the store does not take the place of the one that ended the run."""
+        with suppress(sqlite3.Error), closing(self._database):
+            self._database.commit()
 
     def _commit(self) -> None:
         self._database.commit()
