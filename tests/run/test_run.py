@@ -353,3 +353,80 @@ def test_no_estimator_imports_torch(made: Made) -> None:
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_metric_chooses_by_itself_and_curves_have_both_lines(runs_dir: Path) -> None:
+    """An average that is better by log loss alone is not taken for accuracy."""
+    settings = merged(QUICK, evaluation={"metric": "accuracy"})
+    run = danlu.train(table("binary"), "y", model=["boosting", "knn", "logistic"], **settings)
+    tried = {row["name"]: row["score"] for row in run.record["candidates"] if row["score"] is not None}
+    chosen = run.record["chosen"]["members"]
+    if len(chosen) == 1:
+        assert tried[chosen[0]["name"]] == max(tried.values())
+    else:
+        assert run.metrics["validation"]["accuracy"] >= max(tried.values())
+    curve = next(row["curve"] for row in run.record["candidates"] if row["name"] == "boosting")
+    assert len(curve["train"]) == len(curve["validation"]) == len(curve["step"])
+    assert all(value is not None for value in curve["train"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": "ridge", "training": {"learning_rate": 0.1}},
+            "training.learning_rate is for models that gradient",
+        ),
+        ({"model": "ridge", "training": {"patience": 3}}, "training.patience is for models that grow better"),
+        ({"model": "ridge", "evaluation": {"calibration": "isotonic"}}, "corrects probabilities of classes"),
+    ],
+)
+def test_a_setting_that_nothing_would_obey_is_refused(runs_dir: Path, changes, message) -> None:
+    with pytest.raises(danlu.RecipeError, match=message):
+        danlu.train(table("regression"), "y", **merged(QUICK, **changes))
+
+
+def test_a_changed_recipe_is_a_new_run(runs_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lock of a run belongs to its recipe: an edited one is not run by it."""
+    from danlu.cli import main
+
+    table("regression").write_csv("data.csv")
+    first = [
+        "train",
+        "data.csv",
+        "--target",
+        "y",
+        "--model",
+        "ridge",
+        "--out",
+        "one",
+        "--quiet",
+        "--budget",
+        "20s",
+    ]
+    assert main(first) == 0
+    recipe = Path("one/recipe.yaml")
+    recipe.write_text(recipe.read_text().replace("name: ridge", "name: knn"))
+    assert main(["train", "--recipe", "one/recipe.yaml", "--out", "two"]) == 0
+    said = capsys.readouterr()
+    assert "This recipe was changed after its run. This is a new run." in said.err
+    assert "y: knn, tested" in said.out
+
+
+def test_a_run_prints_as_its_result_and_shows_itself_in_a_notebook(runs_dir: Path) -> None:
+    run = danlu.train(table("regression"), "y", model="ridge", **QUICK)
+    assert str(run) == run.text()
+    assert "record" not in repr(run)
+    assert "report.html" in run._repr_html_()
+    assert run.record["run"]["command"].startswith("danlu train")
+
+
+def test_a_recipe_file_and_python_words_are_one(runs_dir: Path) -> None:
+    table("regression").write_csv("data.csv")
+    first = danlu.train("data.csv", "y", model="ridge", out="one", **QUICK)
+    again = danlu.train(recipe="one/recipe.yaml", out="two")
+    assert any(finding["code"] == "reproduced" for finding in again.record["findings"])
+    other = danlu.train(recipe="one/recipe.yaml", model="knn", out="three")
+    assert other.record["chosen"]["name"] in ("knn", "baseline")
+    answers = first.model.predict("data.csv", interval=True)
+    assert (answers["y_low"] < answers["y"]).all() and (answers["y"] < answers["y_high"]).all()

@@ -82,8 +82,10 @@ class Predictor:
     card: dict[str, Any] = field(default_factory=dict[str, Any])
     """Metrics, recipe, data and reference statistics, for people."""
 
-    def predict(self, rows: Any) -> pl.DataFrame:
+    def predict(self, rows: Any, *, interval: bool = False) -> pl.DataFrame:
         """Answers for raw rows: a column named as the target, and one `probability_LABEL` column a class.
+
+        `interval` adds the prediction interval of a number, `TARGET_low` and `TARGET_high`.
 
         `rows` is a frame (Polars, pandas, Arrow), a file, a dictionary of columns or a list of dictionaries.
         Columns may come in any order and with others among them; a missing one is an error that names it.
@@ -92,12 +94,15 @@ class Predictor:
         from danlu.data.sources import read
 
         frame, _ = conform(read(rows).frame, self.schema)
-        return self.as_frame(self.predict_frame(frame))
+        return self.as_frame(self.predict_frame(frame), interval=interval)
 
     def predict_frame(self, frame: pl.DataFrame) -> Prediction:
         """Answers for a Polars frame, as arrays."""
         starts = range(0, max(len(frame), 1), ROWS_AT_ONCE)
-        pieces = [self.finish(self.raw(frame[start : start + ROWS_AT_ONCE])) for start in starts]
+        pieces = [
+            self.finish(self.raw(frame[start : start + ROWS_AT_ONCE]), first_row=start + 1)
+            for start in starts
+        ]
         if len(pieces) == 1:
             return pieces[0]
         names = ("values", "lower", "upper", "probabilities", "codes")
@@ -122,10 +127,10 @@ class Predictor:
             answers.append(answer(member.objective, member.model, matrices[key]))
         return blend(answers, [member.weight for member in self.members])
 
-    def finish(self, raw: np.ndarray) -> Prediction:
-        """The prediction that follows from the members' mean."""
+    def finish(self, raw: np.ndarray, *, first_row: int = 1) -> Prediction:
+        """The prediction that follows from the members' mean; `first_row` is the number of its first row."""
         if not np.isfinite(raw).all():
-            row = int(np.flatnonzero(~np.isfinite(raw.reshape(len(raw), -1)).all(axis=1))[0]) + 1
+            row = int(np.flatnonzero(~np.isfinite(raw.reshape(len(raw), -1)).all(axis=1))[0]) + first_row
             raise DataError(
                 f"The model gives no finite answer for row {row}; is a value there far outside what it was trained on?"
             )

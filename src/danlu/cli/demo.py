@@ -30,5 +30,7 @@ def run(options: argparse.Namespace) -> int:
         settings = {"data": data, "target": target, "budget": budget}
         made = train_recipe(settings, out=out, started=time.monotonic(), progress=Progress(stream=sys.stderr))
         print(made.text())
+        if made.interrupted:
+            return 130
     print("\nNow your own: danlu train FILE.csv --target COLUMN")
     return 0

@@ -119,8 +119,9 @@ def settings_of(options: argparse.Namespace) -> tuple[dict[str, Any], str | None
     }
     split = {name: value for name in ("group", "time") if (value := getattr(options, name)) is not None}
     for group, values in (("columns", columns), ("evaluation", evaluation), ("split", split)):
-        if values:
-            settings[group] = (settings.get(group) or {}) | values
+        own = settings.get(group) or {}
+        if values and isinstance(own, dict):  # what is no group is refused with all else that is wrong
+            settings[group] = own | values
     settings = apply_sets(settings, options.set)
     untouched = not (changes or options.model or columns or evaluation or split or options.set)
     return settings, options.recipe if untouched else None

@@ -50,11 +50,8 @@ class EvaluationSettings:
             raise RecipeError(
                 "Costs come in pairs: set both evaluation.cost_false_positive and evaluation.cost_false_negative."
             )
-        if (
-            costs[0] is not None
-            and costs[1] is not None
-            and (min(costs[0], costs[1]) < 0 or max(costs[0], costs[1]) == 0)
-        ):
+        given = [cost for cost in costs if cost is not None]
+        if given and not (all(0 <= cost < float("inf") for cost in given) and any(given)):
             raise RecipeError(f"Costs must not be negative, and one must be above 0, got {costs}.")
         if costs[0] is not None and self.threshold != "auto":
             raise RecipeError("Set either evaluation.threshold or the two costs, not both.")

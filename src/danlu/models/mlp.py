@@ -80,7 +80,7 @@ class MLP(nn.Module):
         ):  # torch's own start is not used, and must not use up its generator
             for fan_in, fan_out in zip(self.widths[:-2], self.widths[1:-1], strict=True):
                 layers += [nn.Linear(fan_in, fan_out)]
-                layers += [nn.BatchNorm1d(fan_out)] if settings.batch_norm else []
+                layers += [BatchNorm(fan_out)] if settings.batch_norm else []
                 layers += [ACTIVATIONS[settings.activation]()]
                 if settings.dropout:
                     layers += [Dropout(settings.dropout, seed=derive(seed, "dropout", len(layers)))]
@@ -127,6 +127,18 @@ class MLP(nn.Module):
                 else:
                     nn.init.xavier_normal_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that takes a batch of one row, which has no deviation, by the running statistics."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """The same shape."""
+        if len(input) > 1 or not self.training:
+            return super().forward(input)
+        return nn.functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
 
 
 class Dropout(nn.Module):

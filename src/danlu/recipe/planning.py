@@ -19,6 +19,8 @@ SMALL = 3_000  # rows, up to which a kernel machine and a forest cost little and
 MIDDLE = 1_000  # rows, from which larger trees have something to find
 LARGE = 10_000  # rows, from which boosting alone is best, and larger trees still
 
+ASKED = "you asked for it"
+
 SHALLOW = {
     "num_leaves": 8,
     "max_depth": 3,
@@ -79,7 +81,7 @@ def _named(choices: Sequence[ModelChoice]) -> list[Candidate]:
     names = [choice.name for choice in choices]
     numbered = [n if names.count(n) == 1 else f"{n}_{names[: i + 1].count(n)}" for i, n in enumerate(names)]
     return [
-        Candidate(name, choice.name, dict(choice.settings), why="you asked for it")
+        Candidate(name, choice.name, dict(choice.settings), why=ASKED)
         for name, choice in zip(numbered, choices, strict=True)
     ]
 

@@ -143,7 +143,11 @@ def _choice(entry: Any) -> ModelChoice:
         name, settings = entry["name"], {key: value for key, value in entry.items() if key != "name"}
     elif isinstance(entry, Mapping) and len(entry) == 1:
         name, settings = next(iter(entry.items()))
-        settings = settings or {}
+        settings = {} if settings is None else settings
+        if not isinstance(settings, Mapping):
+            raise RecipeError(
+                f"The settings of the model {name!r} must be a mapping, like {{num_trees: 200}}, got {settings!r}."
+            )
     else:
         raise RecipeError(
             f"A model is a name or a mapping with a name, like {{name: random_forest}}, got {entry!r}."

@@ -9,6 +9,7 @@ import numpy as np
 
 from danlu.bundle.predictor import Prediction, Predictor
 from danlu.core.duration import Deadline
+from danlu.core.interrupt import Interrupts
 from danlu.core.seeds import derive
 from danlu.evaluate import curves
 from danlu.evaluate.calibration import reliability
@@ -29,9 +30,17 @@ FEW_ROWS = 100
 
 
 def assess(
-    bench: Bench, predictor: Predictor, prediction: Prediction, done: Finish, deadline: Deadline
+    bench: Bench,
+    predictor: Predictor,
+    prediction: Prediction,
+    done: Finish,
+    deadline: Deadline,
+    interrupts: Interrupts,
 ) -> dict[str, Any]:
-    """Everything about the test rows that the report draws, as plain values; what takes long ends at the deadline."""
+    """Everything about the test rows that the report draws, as plain values.
+
+    What takes long ends at the deadline or at Ctrl-C: the model is saved only after it.
+    """
     table, settings, task = bench.table, bench.recipe.evaluation, bench.table.task
     test, cut, seed = bench.split.test, done.cut, derive(bench.recipe.seed, "explanation")
     frame, y, weight = table.frame[test], table.y[test], table.weights(test)
@@ -71,29 +80,31 @@ def assess(
     sample = np.linspace(0, len(test) - 1, min(len(test), EXPLAINED_ROWS)).astype(np.int64)
     features = [(column.name, column.type) for column in table.schema.features]
     if settings.importance and not deadline.has_passed:
-        few = frame[sample]
-        few_weight = None if weight is None else weight[sample]
-        half = Deadline.after(deadline.seconds_left / 2)
-        importance = permutation_importance(
-            predictor.answers, few, task, y[sample], columns=[name for name, _ in features],
-            by=bench.judge.metric.name, weight=few_weight, threshold=cut, deadline=half, seed=seed,
-        )  # fmt: skip
-        single = {name for name, _ in features if few[name].n_unique() < 2}
-        found["importance"] = [
-            row | ({"note": "one value in these rows: cannot be judged"} if row["column"] in single else {})
-            for row in importance.columns
-        ]
-        types = dict(features)
-        shown = [(row["column"], types[row["column"]]) for row in importance.columns[:6]]
-        drawable = [(name, kind) for name, kind in shown if kind in ("number", "category", "boolean")]
-        found["partial_dependence"] = partial_dependence(
-            predictor.answers,
-            few if len(few) >= FEW_ROWS else table.frame,  # few test rows do not span the columns
-            task,
-            columns=drawable,
-            deadline=deadline,
-            seed=seed,
-        )
+        with interrupts.breakable():
+            few = frame[sample]
+            few_weight = None if weight is None else weight[sample]
+            half = Deadline.after(deadline.seconds_left / 2)
+            importance = permutation_importance(
+                predictor.answers, few, task, y[sample], columns=[name for name, _ in features],
+                by=bench.judge.metric.name, weight=few_weight, threshold=cut, deadline=half, seed=seed,
+            )  # fmt: skip
+            single = {name for name, _ in features if few[name].n_unique() < 2}
+            found["importance"] = [
+                row
+                | ({"note": "one value in these rows: cannot be judged"} if row["column"] in single else {})
+                for row in importance.columns
+            ]
+            types = dict(features)
+            shown = [(row["column"], types[row["column"]]) for row in importance.columns[:6]]
+            drawable = [(name, kind) for name, kind in shown if kind in ("number", "category", "boolean")]
+            found["partial_dependence"] = partial_dependence(
+                predictor.answers,
+                few if len(few) >= FEW_ROWS else table.frame,  # few test rows do not span the columns
+                task,
+                columns=drawable,
+                deadline=deadline,
+                seed=seed,
+            )
     numbers = [name for name, kind in features if kind == "number"]
     if len(features) == 2 and len(numbers) == 2 and settings.show_rows:
         x, y_axis = numbers

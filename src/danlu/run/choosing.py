@@ -61,13 +61,17 @@ def choose(bench: Bench, trials: Sequence[Trial], *, ensemble: bool) -> Choice:
         if trial.candidate.model != "baseline"
     }
     if ensemble and len(skilled) > 1 and best.candidate.model != "baseline":
-        picked = select(
+        shares = select(
             skilled,
             y,
             LOSS_OF.get(metric.name, "log_loss"),
             weight=weight,
             seed=derive(bench.recipe.seed, "ensemble"),
         )
+        # Put together by a loss that averages well, it still has to be better by the metric that was asked for.
+        together = blend([skilled[name] for name in shares], list(shares.values()))
+        if metric.better(bench.judge.score(y, together, weight), best.score):
+            picked = shares
     chosen = [trial for trial in usable if trial.candidate.name in picked]
     for trial in chosen:
         trial.status = "chosen" if len(chosen) == 1 else "member"

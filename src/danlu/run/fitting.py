@@ -12,18 +12,30 @@ import numpy as np
 
 from danlu.bundle.predictor import answer
 from danlu.core.duration import Deadline, Duration, parse_duration
+from danlu.core.errors import RecipeError
 from danlu.core.ideas import Batch, Context, Data, Model, Objective, Update, Watcher
 from danlu.core.loop import Outcome, fit
 from danlu.core.tasks import Task
 from danlu.evaluate.metrics import Metric, score
 from danlu.recipe.build import build_model, build_objective
 from danlu.recipe.catalogue import lookup
-from danlu.recipe.planning import Candidate
+from danlu.recipe.planning import ASKED, Candidate
 from danlu.updates.settings import TrainingSettings
 from danlu.watch.history import EarlyStopping, History
 
 FOREVER = Duration(1e9, "epochs")
+SEEN_ROWS = 1000  # training rows that are scored beside the validation rows, for the learning curve
 GRADIENT_PATIENCE = 15  # validations, one an epoch
+OF_GRADIENTS = (
+    "optimizer",
+    "learning_rate",
+    "batch_size",
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "clip_norm",
+)
+"""Training settings that only gradient steps obey."""
 
 
 def load_libraries(candidate: Candidate, training: TrainingSettings) -> None:
@@ -35,10 +47,41 @@ def load_libraries(candidate: Candidate, training: TrainingSettings) -> None:
         import_module("torch")
 
 
-def is_watched(candidate: Candidate) -> bool:
+def is_watched(candidate: Candidate, training: TrainingSettings) -> bool:
     """Whether a fit of this candidate looks at validation rows to know when to stop."""
-    traits = lookup("model", candidate.model).traits
-    return candidate.length is None and (traits["update"] == "gradient" or "patience" in traits)
+    has_rounds = "patience" in lookup("model", candidate.model).traits
+    return candidate.length is None and (has_rounds or is_by_gradient(candidate, training))
+
+
+def is_by_gradient(candidate: Candidate, training: TrainingSettings) -> bool:
+    """Whether gradient steps train this candidate: a network, or a linear model by an optimizer that was named."""
+    return candidate.update == "gradient" or _trains_linear_by_gradient(candidate, training)
+
+
+def check_training(training: TrainingSettings, candidates: Sequence[Candidate]) -> None:
+    """Refuse a setting that no candidate would obey."""
+    models = [candidate for candidate in candidates if candidate.model != "baseline"]
+    names = ", ".join(dict.fromkeys(candidate.model for candidate in models)) or "baseline"
+    usual = TrainingSettings()
+    given = [name for name in OF_GRADIENTS if getattr(training, name) != getattr(usual, name)]
+    if training.optimizer == "exact":  # what linear models do by themselves
+        given.remove("optimizer")
+    if given and not any(is_by_gradient(candidate, training) for candidate in models):
+        raise RecipeError(
+            f"training.{given[0]} is for models that gradient steps train, and none of this run's is ({names}). "
+            "Use --model mlp, or --model linear or logistic with --set training.optimizer=sgd; "
+            "settings of one model stand beside its name: danlu models NAME."
+        )
+    if isinstance(training.patience, int) and not any(is_watched(c, training) for c in models):
+        raise RecipeError(
+            f"training.patience is for models that grow better round by round, and none of this run's does ({names})."
+        )
+    for candidate in models:
+        if candidate.settings and candidate.why == ASKED and _trains_linear_by_gradient(candidate, training):
+            raise RecipeError(
+                f"{candidate.model}.{next(iter(candidate.settings))} is for its own solver, and training.optimizer is "
+                f"{training.optimizer!r}. Use training.weight_decay, or leave training.optimizer out."
+            )
 
 
 @dataclass(frozen=True)
@@ -85,13 +128,13 @@ def fit_candidate(
     where it is known, and needs no validation. `locked` is how many steps the same fit took in an earlier run: it
     then takes as many and never looks at the clock, so that it gives the same bits.
     """
-    is_gradient = candidate.update == "gradient" or _trains_linear_by_gradient(candidate, training)
+    is_gradient = is_by_gradient(candidate, training)
     model = _model(candidate, training, task, train, is_gradient=is_gradient, seed=seed)
     objective = build_objective(task, y=train["y"], weight=train.get("weight"), standardise=is_gradient)
     if is_gradient:
-        data, update, until = _by_gradient(
-            model, training, train, seed=seed, validated=validation is not None
-        )
+        # A length was found on validation rows: the rate then falls along the same curve as it did there.
+        validated = validation is not None or candidate.length is not None
+        data, update, until = _by_gradient(model, training, train, seed=seed, validated=validated)
         patience = GRADIENT_PATIENCE
     else:
         from danlu.data.batches import WholeTable
@@ -104,7 +147,7 @@ def fit_candidate(
         if patience is not None and validation is None and training.duration == "auto":
             until = Duration(traits["unwatched"], "epochs")
     if candidate.length is not None:
-        until, validation = Duration(candidate.length, "epochs"), None
+        until, validation = _until_length(candidate.length, until, training, train), None
     if locked is not None:
         until, deadline = Duration(locked, "steps"), Deadline()
     context = Context(seed=seed, deadline=deadline, num_threads=num_threads)
@@ -117,6 +160,8 @@ def fit_candidate(
         rounds = training.patience if isinstance(training.patience, int) else patience
         looking.append(EarlyStopping(judge.metric.name, rounds or 10, judge.metric.greater_is_better))
     best = _Best(judge)
+    some = np.linspace(0, len(train["y"]) - 1, min(len(train["y"]), SEEN_ROWS)).astype(np.int64)
+    seen = {name: value[some] for name, value in train.items()} if keeps_best else {}
 
     def validate() -> dict[str, float]:
         assert validation is not None
@@ -124,7 +169,9 @@ def fit_candidate(
             validation["y"], answer(objective, model, validation["x"]), validation.get("weight")
         )
         best.offer(found, context.position.epoch, model)
-        return {} if found is None else {judge.metric.name: found}
+        on_seen = judge.score(seen["y"], answer(objective, model, seen["x"]), seen.get("weight"))
+        scores = {judge.metric.name: found, f"train_{judge.metric.name}": on_seen}
+        return {name: value for name, value in scores.items() if value is not None}
 
     outcome = fit(
         model,
@@ -140,6 +187,18 @@ def fit_candidate(
         restore(model, best.kept)
         return Fitted(model, objective, outcome, history, best.epoch)
     return Fitted(model, objective, outcome, history, max(context.position.epoch, 1))
+
+
+def _until_length(length: int, until: Duration, training: TrainingSettings, train: Batch) -> Duration:
+    """So many epochs, but never more steps than were asked for: an epoch of more rows has more of them."""
+    if until.unit != "steps":
+        return Duration(length, "epochs")
+    from danlu.updates.gradient import rows_per_step
+
+    num_rows = len(train["y"])
+    return Duration(
+        min(until.amount, length * math.ceil(num_rows / rows_per_step(training, num_rows))), "steps"
+    )
 
 
 class _Best:
@@ -194,6 +253,8 @@ def _by_gradient(
         return made.to(dtype) if made.is_floating_point() else made
 
     batch = {name: tensor(value) for name, value in train.items()}
+    # The objective shifts and scales the target: in float32 a large mean would swallow what varies around it.
+    batch["y"] = torch.as_tensor(train["y"])
     whole = batch_size >= num_rows and not isinstance(batch["x"], _SparseRows)
     data = WholeTable(batch) if whole else ShuffledRows(batch, batch_size=batch_size, seed=seed)
     steps = math.ceil(num_rows / batch_size)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.core.errors import RecipeError, UserError, closest
-from danlu.core.files import disk_errors, write_atomic, write_json
+from danlu.core.files import disk_errors, dump_json, write_atomic, write_json
 from danlu.core.runtime import environment
 from danlu.recipe.recipe import Recipe, as_plain
 from danlu.recipe.yaml_file import dump_yaml
@@ -29,12 +29,21 @@ class Lock:
     """Candidate -> steps that each of its fits took (one fit, or one a fold); a candidate not named was not tried."""
     refitted: list[str] = field(default_factory=list[str])
     """Members that were fitted again on all development rows."""
-    sample: list[int] = field(default_factory=list[int])
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
     fingerprint: str = ""
     """SHA-256 over the data's content."""
     model_sha256: str = ""
-    """SHA-256 of the bundle that came out."""
+    """SHA-256 of the bundle that came out; empty until there is one."""
+    recipe_sha256: str = ""
+    """SHA-256 of the resolved recipe that this lock belongs to."""
+
+    def why_not_again(self, recipe: Recipe) -> str:
+        """Why a run of `recipe` cannot be this run made again; empty where it can."""
+        if not self.model_sha256:
+            return "The run of this recipe did not finish, so there is nothing to repeat."
+        if self.recipe_sha256 != recipe_sha256(recipe):
+            return "This recipe was changed after its run."
+        return ""
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,11 @@ def differences(lock: Lock, *, fingerprint: str, model_sha256: str) -> list[str]
     if fingerprint != lock.fingerprint:
         changed.insert(0, f"the data: fingerprint {lock.fingerprint[:12]} then, {fingerprint[:12]} now")
     return changed or ["nothing that danlu records differs; please report this as a bug of danlu"]
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """SHA-256 of a resolved recipe."""
+    return hashlib.sha256(dump_json(as_plain(recipe)).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from danlu.data.schema import Schema
     from danlu.data.sources import Source
+    from danlu.data.split import Split
 
 
 @dataclass
@@ -97,7 +98,9 @@ def load_table(recipe: Recipe, frames: Mapping[str, Any]) -> Table:
         test_frame, test_notes = conform(test.frame, schema)
         _check_test_target(test_frame, target, task)
         frame = _joined(
-            frame, test_frame, [column.name for column in schema.columns if column.role != "ignore"]
+            frame,
+            test_frame,
+            [c.name for c in schema.columns if c.role != "ignore" or c.name in recipe.evaluation.groups],
         )
         row_numbers = np.concatenate([row_numbers, np.arange(1, len(test_frame) + 1)])
         notes = (*notes, *test_notes)
@@ -162,10 +165,29 @@ def check_evaluation(evaluation: EvaluationSettings, table: Table) -> None:
     for name in evaluation.groups:
         table.values(name, np.zeros(0, dtype=np.int64))
     decides = evaluation.threshold != "auto" or evaluation.cost_false_positive is not None
+    usual = EvaluationSettings()
+    if not table.task.is_classification and evaluation.calibration not in ("auto", "off"):
+        raise RecipeError(
+            "evaluation.calibration corrects probabilities of classes; this target is a number."
+        )
+    if table.task.is_classification and evaluation.interval != usual.interval:
+        raise RecipeError("evaluation.interval is for predicted numbers; this target is a class.")
     if decides and table.task.kind != "binary":
         raise RecipeError(
             f"A threshold, and costs of mistakes, are for two classes; this target makes a {table.task.kind} task."
         )
+
+
+def check_weights(table: Table, split: Split, column: str | None) -> None:
+    """Refuse a part whose rows all weigh nothing: no score of it would be defined."""
+    for name in ("train", "choice", "calibration", "test"):
+        rows = getattr(split, name)
+        weight = table.weights(rows)
+        if weight is not None and not weight.any():
+            raise DataError(
+                f"All {len(rows):,} {name} rows have the weight 0 in {column!r}, so they say nothing. "
+                "Leave out rows that weigh nothing, or give more rows a weight."
+            )
 
 
 def _roles(recipe: Recipe) -> dict[str, str]:

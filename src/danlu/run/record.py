@@ -12,6 +12,7 @@ from danlu.bundle.predictor import Prediction, Predictor
 from danlu.core.duration import Deadline
 from danlu.core.files import plain
 from danlu.core.findings import Finding
+from danlu.core.interrupt import Interrupts
 from danlu.core.runtime import environment, peak_memory
 from danlu.core.seeds import derive
 from danlu.core.tasks import Task
@@ -42,6 +43,7 @@ def build_record(
     *,
     findings: Sequence[Finding],
     deadline: Deadline,
+    interrupts: Interrupts,
     name: str,
     budget: float,
 ) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def build_record(
         "test": score(task, y, naive.answers(frame), weight=weight),
         "answer": _always(task, naive.answers(frame[:1])),
     }
-    evaluation = assess(bench, predictor, prediction, done, deadline)
+    evaluation = assess(bench, predictor, prediction, done, deadline, interrupts)
     keeps_rows = predictor.keeps_rows
     shows_rows = bool(evaluation.get("worst_rows") or evaluation.get("boundary"))
     record = {
@@ -197,7 +199,7 @@ def _candidates(bench: Bench, trials: Sequence[Trial], choice: Choice) -> list[d
             entry |= {
                 "score_interval": bounds[metric.name],
                 "metrics": {"train": scores_seen, "validation": score(task, y, answers, weight=weight)},
-                "num_rounds": trial.length * rounds,
+                "num_rounds": getattr(first.model, "num_rounds", trial.length),
                 "stop_reason": first.outcome.reason,
                 "curve": first.history.as_curve(
                     unit=unit, rounds=rounds, best=first.length, of=len(trial.fitted)

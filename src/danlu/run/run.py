@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from danlu.core.ideas import Watcher
 from danlu.core.interrupt import Interrupts
 from danlu.core.runtime import calm_threads, environment, num_threads
 from danlu.recipe.recipe import IN_MEMORY, Recipe, resolve
-from danlu.run.folder import Lock, RunFolder, differences, read_lock
+from danlu.run.folder import Lock, RunFolder, differences, read_lock, recipe_sha256
 
 if TYPE_CHECKING:
     from danlu.bundle.predictor import Predictor
@@ -88,17 +89,18 @@ class Run:
     def _repr_html_(self) -> str:
         from danlu.report.notebook import summary_html
 
-        return summary_html(self.record)
+        return summary_html(self.record, report=self.report)
 
 
 def train(
-    data: Any,
+    data: Any = None,
     target: str | None = None,
     *,
     test: Any = None,
     model: str | Sequence[Any] | None = None,
-    budget: str | float = "60s",
-    seed: int = 0,
+    recipe: str | Path | None = None,
+    budget: str | float | None = None,
+    seed: int | None = None,
     out: str | Path | None = None,
     progress: bool = False,
     **settings: Any,
@@ -107,19 +109,24 @@ def train(
 
     `data` and `test` are files, `sklearn/NAME`, or frames (Polars, pandas, Arrow, a dictionary of columns). Further
     `settings` are the groups of a recipe: `split={...}`, `training={...}`, `evaluation={...}`, `columns={...}`.
-    The same words as in a YAML recipe and on the command line give the same run.
+    `recipe` is a YAML file whose settings hold where nothing else is said; alone, with the plan.lock of its run beside
+    it, it makes that run again to the same bits. The same words on the command line give the same run.
     """
+    from danlu.recipe.yaml_file import read_yaml
     from danlu.watch.progress import Progress
 
-    named = {"data": data if isinstance(data, (str, Path)) else IN_MEMORY, "target": target, "models": model}
-    frames: dict[str, Any] = {} if isinstance(data, (str, Path)) else {"data": data}
-    if test is not None:
-        named["test"] = str(test) if isinstance(test, (str, Path)) else IN_MEMORY
-        frames |= {} if isinstance(test, (str, Path)) else {"test": test}
-    named["data"] = str(named["data"])
-    given = named | {"budget": budget, "seed": seed} | settings
+    tables = {name: value for name, value in (("data", data), ("test", test)) if value is not None}
+    frames = {name: value for name, value in tables.items() if not isinstance(value, (str, Path))}
+    named = {name: IN_MEMORY if name in frames else str(value) for name, value in tables.items()}
+    named |= {"target": target, "models": model, "budget": budget, "seed": seed}
+    given = {name: value for name, value in named.items() if value is not None} | settings
     return train_recipe(
-        given, out=out, started=time.monotonic(), progress=Progress(enabled=progress), frames=frames
+        given if recipe is None else read_yaml(recipe) | given,
+        out=out,
+        started=time.monotonic(),
+        progress=Progress(enabled=progress),
+        replay=str(recipe) if recipe is not None and not given else None,
+        frames=frames,
     )
 
 
@@ -136,9 +143,14 @@ def train_recipe(
     calm_threads()
     recipe = resolve(settings)
     lock = read_lock(replay) if replay else None
+    if lock is not None and (why := lock.why_not_again(recipe)):
+        progress.say(f"{why} This is a new run.")
+        lock = None
     interrupts = Interrupts()
+    # Made before anything listens: a Ctrl-C between the two would be remembered and not obeyed.
+    runner = _Runner(recipe, out, started, progress, lock, frames or {}, interrupts)
     with interrupts.listening():
-        return _Runner(recipe, out, started, progress, lock, frames or {}, interrupts).run()
+        return runner.run()
 
 
 class _Runner:
@@ -159,10 +171,15 @@ class _Runner:
         self.budget = parse_seconds(recipe.budget)
         self.findings: list[Finding] = []
         self.said: set[str] = set()
-        self.lock = Lock(environment=environment())
+        self.lock = Lock(environment=environment(), recipe_sha256=recipe_sha256(recipe))
+        self.opened = ExitStack()
 
     def run(self) -> Run:
-        """Everything, in order."""
+        """Everything, in order; the run store is closed however it ends."""
+        with self.opened:
+            return self._run()
+
+    def _run(self) -> Run:
         trials: list[Trial] = []
         bench: Bench | None = None
         with self.interrupts.breakable():
@@ -182,8 +199,8 @@ class _Runner:
         from danlu.evaluate.metrics import default_metric, metrics_for
         from danlu.recipe.planning import plan
         from danlu.run.features import Features
-        from danlu.run.fitting import Judge
-        from danlu.run.loading import check_evaluation, load_table, without, without_leaks
+        from danlu.run.fitting import Judge, check_training
+        from danlu.run.loading import check_evaluation, check_weights, load_table, without, without_leaks
         from danlu.run.trial import Bench
         from danlu.watch.store import RunStore
 
@@ -205,11 +222,13 @@ class _Runner:
         table = without_leaks(table, parts.development, keep=recipe.columns.keep)
         self.findings += [*table.findings, *parts.findings]
         candidates = plan(recipe, table.task, num_rows=len(table.y) - len(parts.test))
+        check_training(recipe.training, candidates)
+        check_weights(table, parts, recipe.columns.weight)
         self.folder = RunFolder.create(self.out, data=table.source.name, target=recipe.target)
         self.lock.fingerprint = table.fingerprint
         self.folder.write_recipe(recipe, fingerprint=table.fingerprint)
         self.folder.write_lock(self.lock)
-        self.store = RunStore(self.folder.events)
+        self.store = self.opened.enter_context(RunStore(self.folder.events))
         for finding in self.findings:
             self.store.add_finding(finding)
             if finding.severity != "info" and self.progress.say(f"{finding.severity}: {finding.message}"):
@@ -303,6 +322,7 @@ class _Runner:
             self.done,
             findings=self.findings,
             deadline=deadline,
+            interrupts=self.interrupts,
             name=self.folder.path.name,
             budget=self.budget,
         )

@@ -23,12 +23,16 @@ def summary(run: Run) -> str:
         record["intervals"]["test"],
         record["baseline"]["test"],
     )
+    level = record["recipe"]["evaluation"]["confidence"]
     names = [name for name in SHOWN[record["task"]] if test.get(name) is not None]
     rows = record["split"]["rows"]["test"]
     lines = [
         f"{record['target']}: {record['chosen']['name']}, tested on {rows:,} rows that were used for nothing else",
         columns_of_text(
-            ("", "test", "95 % interval", "baseline"), {name: test[name] for name in names}, bounds, baseline
+            ("", "test", f"{100 * level:g} % interval", "baseline"),
+            {name: test[name] for name in names},
+            bounds,
+            baseline,
         ),
     ]
     serious = [f for f in record["findings"] if f["severity"] != "info" and f["message"] not in run.said]

@@ -115,7 +115,11 @@ class Bench:
             if locked is None and deadline.has_passed and times.min() > 0:
                 break  # a whole pass is there; further repeats only steady it
             encoded = self.features.encoded(trial.candidate.encoding, fit_rows, name=f"fold {number}")
-            watched = np.intersect1d(held, self.split.choice) if is_watched(trial.candidate) else held[:0]
+            watched = (
+                np.intersect1d(held, self.split.choice)
+                if is_watched(trial.candidate, self.recipe.training)
+                else held[:0]
+            )
             watch = encoded.batch(watched) if len(watched) else None
             folds_left = len(folds) - number
             # Twice an equal share of the time for a first pass: most fits end long before it.

@@ -18,12 +18,9 @@ class History:
     training: list[float | None] = field(default_factory=list[float | None])
     validation: list[float] = field(default_factory=list[float])
     seconds: list[float] = field(default_factory=list[float])
-    last_loss: float | None = None
 
     def __call__(self, event: Event) -> None:
-        """Record a validation; remember the newest loss."""
-        if event.losses:
-            self.last_loss = sum(event.losses.values())
+        """Record a validation."""
         if event.kind == "validation" and self.metric in event.metrics:
             self.epochs.append(event.position.epoch)
             self.steps.append(event.position.step)
