@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from danlu.core.tasks import Task
-from danlu.evaluate.ensemble import combine, convex_least_squares, select
+from danlu.evaluate.ensemble import select
 from danlu.evaluate.metrics import score
 
 NUMBER = Task("regression")
@@ -38,6 +37,11 @@ def draw_classes(seed, num_rows=3000):
     return codes, {"first": classes(first), "second": classes(second), "noise": classes(noise)}
 
 
+def combine(predictions, weights):
+    """The weighted mean that an ensemble answers."""
+    return np.sum([weight * predictions[name] for name, weight in weights.items()], axis=0)
+
+
 def test_greedy_comes_near_the_best_weights():
     observed, predictions = draw_numbers(0)
     weights = select(predictions, observed, "squared_error")
@@ -47,26 +51,6 @@ def test_greedy_comes_near_the_best_weights():
     alone: Any = [score(NUMBER, new, each)["mse"] for each in new_predictions.values()]
     together: Any = score(NUMBER, new, combine(new_predictions, weights))
     assert together["mse"] < 0.55 * min(alone)
-
-
-def test_convex_least_squares_is_exact():
-    observed, predictions = draw_numbers(0)
-    row_weight = np.random.default_rng(5).exponential(1.0, len(observed))
-    weights = convex_least_squares(predictions, observed, weight=row_weight)
-    stacked = np.stack([predictions[name] for name in "abc"])
-
-    def loss(w):
-        return row_weight @ (observed - w @ stacked) ** 2 / row_weight.sum()
-
-    best = minimize(
-        loss,
-        np.full(3, 1 / 3),
-        bounds=[(0, 1)] * 3,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
-        method="SLSQP",
-        options={"ftol": 1e-14},
-    )
-    assert [weights[name] for name in "abc"] == pytest.approx(best.x, abs=1e-5)
 
 
 def test_classes_gain_from_two_views_and_leave_the_noise_out():
@@ -86,11 +70,6 @@ def test_a_single_candidate_is_kept_where_the_gain_is_small():
     assert select(clones, observed, "squared_error") == {"best": 1.0}
     assert select(predictions, observed, "squared_error", min_gain=0.9).keys() <= {"a", "b"}
     assert len(select(predictions, observed, "squared_error", min_gain=0.9)) == 1
-    assert convex_least_squares(predictions, observed, min_gain=0.9) == select(
-        predictions, observed, "squared_error", min_gain=0.9
-    )
-    assert select({"only": predictions["a"]}, observed, "squared_error") == {"only": 1.0}
-    assert convex_least_squares({"x": observed, "y": observed}, observed) == {"x": 1.0}
 
 
 def test_order_of_candidates_does_not_matter_and_the_seed_does_all():

@@ -430,3 +430,11 @@ def test_a_recipe_file_and_python_words_are_one(runs_dir: Path) -> None:
     assert other.record["chosen"]["name"] in ("knn", "baseline")
     answers = first.model.predict("data.csv", interval=True)
     assert (answers["y_low"] < answers["y"]).all() and (answers["y"] < answers["y_high"]).all()
+
+
+def test_a_threshold_by_a_metric(runs_dir: Path) -> None:
+    settings = merged(QUICK, evaluation={"threshold": "f1"})
+    run = danlu.train(table("binary"), "y", model="logistic", **settings)
+    found = run.record["evaluation"]["threshold"]
+    assert found["metric"] == "f1" and found["after"] >= found["before"]
+    assert run.model.threshold == found["value"]

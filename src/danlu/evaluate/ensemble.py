@@ -61,43 +61,6 @@ def select(
     return _unless_small(names, shares / shares.sum(), useful, truth, loss, weights, best, min_gain)
 
 
-def convex_least_squares(
-    predictions: Mapping[str, np.ndarray],
-    observed: np.ndarray | Sequence[float],
-    *,
-    weight: np.ndarray | None = None,
-    min_gain: float = 0.0005,
-) -> dict[str, float]:
-    """Weights of at least 0 with the sum 1 whose mean prediction has the least squared error on these rows.
-
-    The exact solution: with residuals R, min ||R u||^2 + (sum u - 1)^2 over u >= 0 has the direction of the
-    weights. The best single candidate is returned alone unless the gain is beyond `min_gain`.
-    """
-    from scipy.optimize import nnls
-
-    names, useful = _useful(predictions, observed, "squared_error")
-    truth = np.asarray(observed, np.float64)
-    weights = np.ones(len(truth)) if weight is None else np.asarray(weight, np.float64)
-    residuals = (truth - useful) * np.sqrt(weights / weights.sum())  # (candidates, rows)
-    size = np.sqrt((residuals**2).sum(axis=1)).max()
-    alone = _mean_loss(useful, truth, "squared_error", weights)
-    best = _first_best(alone)
-    if len(names) == 1 or size == 0:
-        return {names[best]: 1.0}
-    # The triangle of a QR decomposition has the same least-squares solution as all rows.
-    triangle = np.linalg.qr(residuals.T / size, mode="r")
-    solution, _ = nnls(np.vstack([triangle, np.ones(len(names))]), np.append(np.zeros(len(triangle)), 1.0))
-    shares = solution / solution.sum()
-    return _unless_small(names, shares, useful, truth, "squared_error", weights, best, min_gain)
-
-
-def combine(predictions: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """The ensemble's prediction: the weighted mean of its members', (n,) values or (n, k) probabilities."""
-    return np.sum(
-        [weights[name] * np.asarray(predictions[name], np.float64) for name in sorted(weights)], axis=0
-    )
-
-
 def _useful(
     predictions: Mapping[str, np.ndarray], observed: np.ndarray | Sequence[float], loss: Loss
 ) -> tuple[list[str], np.ndarray]:

@@ -16,8 +16,9 @@ class EvaluationSettings:
     """The score that models are chosen by, with scikit-learn's name (auto: log_loss for classes, rmse for numbers)."""
     positive: Any = None
     """Of two classes, the one that precision, recall and the threshold speak of (default: the second in order)."""
-    threshold: float | Literal["auto"] = "auto"
-    """Probability of the positive class from which it is predicted; `auto` is 0.5, or what the costs ask for."""
+    threshold: float | Literal["auto", "f1", "balanced_accuracy", "accuracy", "matthews_corrcoef"] = "auto"
+    """Probability of the positive class from which it is predicted; `auto` is 0.5, or what the costs ask for. The name
+    of a metric takes the threshold at which that is highest on the choice rows."""
     cost_false_positive: float | None = None
     """Cost of predicting the positive class wrongly; with `cost_false_negative` it sets the threshold."""
     cost_false_negative: float | None = None
@@ -43,7 +44,7 @@ class EvaluationSettings:
         for name in ("interval", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise RecipeError(f"evaluation.{name} must lie between 0 and 1, got {getattr(self, name)}.")
-        if self.threshold != "auto" and not 0 < self.threshold < 1:
+        if not isinstance(self.threshold, str) and not 0 < self.threshold < 1:
             raise RecipeError(f"evaluation.threshold must lie between 0 and 1, got {self.threshold}.")
         costs = (self.cost_false_positive, self.cost_false_negative)
         if (costs[0] is None) != (costs[1] is None):

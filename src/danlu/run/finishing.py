@@ -9,7 +9,7 @@ from danlu.core.seeds import derive
 from danlu.evaluate.calibration import Calibrator, fit_calibrator
 from danlu.evaluate.conformal import PredictionInterval, fit_interval
 from danlu.evaluate.metrics import score
-from danlu.evaluate.threshold import Threshold, threshold_by_cost
+from danlu.evaluate.threshold import Threshold, threshold_by_cost, threshold_by_metric
 from danlu.run.choosing import Choice
 from danlu.run.trial import Bench
 
@@ -60,16 +60,23 @@ def finish(bench: Bench, choice: Choice) -> Finish:
 
 def _threshold(bench: Bench, choice: Choice, calibrator: Calibrator) -> Threshold | float | None:
     evaluation, task = bench.recipe.evaluation, bench.table.task
-    if evaluation.threshold != "auto":
+    if not isinstance(evaluation.threshold, str):
         return evaluation.threshold
-    if evaluation.cost_false_positive is None or evaluation.cost_false_negative is None:
-        return None
     rows = bench.split.choice
-    return threshold_by_cost(
-        task,
+    y, probabilities, weight = (
         bench.table.y[rows],
         calibrator.apply(choice.at(rows)),
+        bench.table.weights(rows),
+    )
+    if evaluation.threshold != "auto":
+        return threshold_by_metric(task, y, probabilities, evaluation.threshold, weight=weight)
+    if evaluation.cost_false_positive is None or evaluation.cost_false_negative is None:
+        return None
+    return threshold_by_cost(
+        task,
+        y,
+        probabilities,
         false_positive=evaluation.cost_false_positive,
         false_negative=evaluation.cost_false_negative,
-        weight=bench.table.weights(rows),
+        weight=weight,
     )
