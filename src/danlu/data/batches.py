@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from danlu.core.ideas import Batch, Item, Position, State
 from danlu.core.seeds import generator
+
+
+def take(batch: Batch, rows: np.ndarray) -> dict[str, Any]:
+    """Some rows of a batch, by their positions or by a mask."""
+    return {name: value[rows] for name, value in batch.items()}
 
 
 class WholeTable:
@@ -51,7 +57,7 @@ class ShuffledRows:
                 index = np.ascontiguousarray(order[row : row + self._batch_size][rank::ranks])
                 row, step = row + self._batch_size, step + 1
                 ends = row >= self._num_rows
-                batch = {name: value[index] for name, value in self._batch.items()}
+                batch = take(self._batch, index)
                 yield Item(batch, Position(epoch + 1, 0, step) if ends else Position(epoch, row, step))
             epoch, row = epoch + 1, 0
 

@@ -77,37 +77,12 @@ def assess(
     if groups:
         found["groups"] = [row for group in groups for row in group["groups"]]
         found["group_gaps"] = [row for group in groups for row in group["gaps"]]
-    sample = np.linspace(0, len(test) - 1, min(len(test), EXPLAINED_ROWS)).astype(np.int64)
-    features = [(column.name, column.type) for column in table.schema.features]
     if settings.importance and not deadline.has_passed:
         with interrupts.breakable():
-            few = frame[sample]
-            few_weight = None if weight is None else weight[sample]
-            half = Deadline.after(deadline.seconds_left / 2)
-            importance = permutation_importance(
-                predictor.answers, few, task, y[sample], columns=[name for name, _ in features],
-                by=bench.judge.metric.name, weight=few_weight, threshold=cut, deadline=half, seed=seed,
-            )  # fmt: skip
-            single = {name for name, _ in features if few[name].n_unique() < 2}
-            found["importance"] = [
-                row
-                | ({"note": "one value in these rows: cannot be judged"} if row["column"] in single else {})
-                for row in importance.columns
-            ]
-            types = dict(features)
-            shown = [(row["column"], types[row["column"]]) for row in importance.columns[:6]]
-            drawable = [(name, kind) for name, kind in shown if kind in ("number", "category", "boolean")]
-            found["partial_dependence"] = partial_dependence(
-                predictor.answers,
-                few if len(few) >= FEW_ROWS else table.frame,  # few test rows do not span the columns
-                task,
-                columns=drawable,
-                deadline=deadline,
-                seed=seed,
-            )
-    numbers = [name for name, kind in features if kind == "number"]
-    if len(features) == 2 and len(numbers) == 2 and settings.show_rows:
-        x, y_axis = numbers
+            _explain(found, bench, predictor, deadline, seed)
+    features = table.schema.features
+    if len(features) == 2 and all(column.type == "number" for column in features) and settings.show_rows:
+        x, y_axis = (column.name for column in features)
         plane = decision_boundary(predictor.answers, table.frame, task, table.y, x=x, y=y_axis, seed=seed)
         distance = _distance(predictor)
         if distance is not None:
@@ -117,6 +92,32 @@ def assess(
             plane |= {"distance": own["value"]}
         found["boundary"] = plane | {"border": 0.5 if cut is None else cut}
     return found
+
+
+def _explain(
+    found: dict[str, Any], bench: Bench, predictor: Predictor, deadline: Deadline, seed: int
+) -> None:
+    """Put importance and effects of the columns into `found` one after the other, so that a stop leaves the first."""
+    table, test = bench.table, bench.split.test
+    sample = test[np.linspace(0, len(test) - 1, min(len(test), EXPLAINED_ROWS)).astype(np.int64)]
+    few, types = table.frame[sample], {column.name: column.type for column in table.schema.features}
+    importance = permutation_importance(
+        predictor.answers, few, table.task, table.y[sample], columns=list(types), by=bench.judge.metric.name,
+        weight=table.weights(sample), threshold=predictor.threshold,
+        deadline=Deadline.after(deadline.seconds_left / 2), seed=seed,
+    )  # fmt: skip
+    single = {name for name in types if few[name].n_unique() < 2}
+    note = {"note": "one value in these rows: cannot be judged"}
+    found["importance"] = [row | (note if row["column"] in single else {}) for row in importance.columns]
+    ranked = [(row["column"], types[row["column"]]) for row in importance.columns[:6]]
+    found["partial_dependence"] = partial_dependence(
+        predictor.answers,
+        few if len(few) >= FEW_ROWS else table.frame,  # few test rows do not span the columns
+        table.task,
+        columns=[(name, kind) for name, kind in ranked if kind in ("number", "category", "boolean")],
+        deadline=deadline,
+        seed=seed,
+    )
 
 
 def _distance(predictor: Predictor) -> Callable[[pl.DataFrame], np.ndarray] | None:

@@ -107,13 +107,9 @@ def final_members(
     findings: list[Finding] = []
     for trial, weight in zip(choice.trials, choice.weights, strict=True):
         name = trial.candidate.name
-        if locked is None:
-            member, why = (
-                _refit(bench, trial, rows, deadline, interrupts) if bench.recipe.refit else (None, "")
-            )
-        else:
-            wanted = name in locked
-            member, why = _refit(bench, trial, rows, Deadline(), interrupts) if wanted else (None, "")
+        wanted = bench.recipe.refit if locked is None else name in locked
+        until = deadline if locked is None else Deadline()
+        member, why = _refit(bench, trial, rows, until, interrupts) if wanted else (None, "")
         if member is not None:
             members.append(replace(member, weight=weight))
             refitted.append(name)

@@ -16,6 +16,7 @@ from danlu.core.errors import RecipeError
 from danlu.core.ideas import Batch, Context, Data, Model, Objective, Update, Watcher
 from danlu.core.loop import Outcome, fit
 from danlu.core.tasks import Task
+from danlu.data.batches import ShuffledRows, WholeTable, take
 from danlu.evaluate.metrics import Metric, score
 from danlu.recipe.build import build_model, build_objective
 from danlu.recipe.catalogue import lookup
@@ -137,7 +138,6 @@ def fit_candidate(
         data, update, until = _by_gradient(model, training, train, seed=seed, validated=validated)
         patience = GRADIENT_PATIENCE
     else:
-        from danlu.data.batches import WholeTable
         from danlu.updates.estimator import EstimatorUpdate
 
         data, update = WholeTable(train), EstimatorUpdate()
@@ -161,7 +161,7 @@ def fit_candidate(
         looking.append(EarlyStopping(judge.metric.name, rounds or 10, judge.metric.greater_is_better))
     best = _Best(judge)
     some = np.linspace(0, len(train["y"]) - 1, min(len(train["y"]), SEEN_ROWS)).astype(np.int64)
-    seen = {name: value[some] for name, value in train.items()} if keeps_best else {}
+    seen = take(train, some) if keeps_best else {}
 
     def validate() -> dict[str, float]:
         assert validation is not None
@@ -233,7 +233,6 @@ def _by_gradient(
     """Batches as tensors, the update and the longest duration that the settings ask for on these rows."""
     import torch
 
-    from danlu.data.batches import ShuffledRows, WholeTable
     from danlu.updates.gradient import (
         GradientUpdate,
         build_optimizer,

@@ -169,6 +169,7 @@ class _Runner:
         self.recipe, self.out, self.progress, self.frames = recipe, out, progress, frames
         self.started, self.interrupts, self.replayed = started, interrupts, lock
         self.budget = parse_seconds(recipe.budget)
+        self.deadline = Deadline.after(self.budget, since=started)
         self.findings: list[Finding] = []
         self.said: set[str] = set()
         self.lock = Lock(environment=environment(), recipe_sha256=recipe_sha256(recipe))
@@ -239,7 +240,7 @@ class _Runner:
         return Bench(table, parts, recipe, features, judge, num_threads(), self._watchers), candidates
 
     def _watchers(self, name: str) -> list[Watcher]:
-        left = Deadline.after(self.budget, since=self.started).seconds_left
+        left = self.deadline.seconds_left
         return [self.store.watcher(name), self.progress.watcher(name, seconds_left=left)]
 
     def _try_out(self, bench: Bench, candidates: list[Candidate], trials: list[Trial]) -> None:
@@ -247,8 +248,7 @@ class _Runner:
         from danlu.run.fitting import load_libraries
         from danlu.run.trial import Trial
 
-        left = Deadline.after(self.budget, since=self.started).seconds_left
-        end = Deadline.after(FIT_SHARE * max(left, 0))
+        end = Deadline.after(FIT_SHARE * max(self.deadline.seconds_left, 0))
         for number, candidate in enumerate(candidates):
             locked = None if self.replayed is None else self.replayed.fits.get(candidate.name)
             if self.replayed is not None and locked is None:
@@ -264,12 +264,11 @@ class _Runner:
                 )
                 trials.append(Trial(candidate, "skipped", why))
                 continue
-            # Twice an equal share: most fits end before it, and what one leaves the others may use.
-            # The first one after the baseline gets a second in any case: a small fit is better than none.
             load_libraries(candidate, self.recipe.training)
+            # Twice an equal share: most fits end before it, and what one leaves the others may use.
             share = 2 * max(end.seconds_left, 0) / (len(candidates) - number)
             until = Deadline.after(share).earlier(end)
-            if number == 1 and until.seconds_left < FIRST_SECONDS:
+            if number == 1 and until.seconds_left < FIRST_SECONDS:  # a small fit is better than none
                 until = Deadline.after(FIRST_SECONDS)
             trial = bench.try_out(candidate, until, locked=locked)
             trials.append(trial)

@@ -14,6 +14,7 @@ from danlu.core.duration import Deadline
 from danlu.core.errors import DanluError, UserError
 from danlu.core.ideas import Watcher
 from danlu.core.seeds import derive
+from danlu.data.batches import take
 from danlu.data.split import Split
 from danlu.recipe.planning import Candidate
 from danlu.recipe.recipe import Recipe
@@ -115,19 +116,17 @@ class Bench:
             if locked is None and deadline.has_passed and times.min() > 0:
                 break  # a whole pass is there; further repeats only steady it
             encoded = self.features.encoded(trial.candidate.encoding, fit_rows, name=f"fold {number}")
-            watched = (
-                np.intersect1d(held, self.split.choice)
-                if is_watched(trial.candidate, self.recipe.training)
-                else held[:0]
-            )
-            watch = encoded.batch(watched) if len(watched) else None
+            unseen, watch = encoded.batch(held), None
+            if is_watched(trial.candidate, self.recipe.training):
+                chooses = np.isin(held, self.split.choice)
+                watch = take(unseen, chooses) if chooses.any() else None
             folds_left = len(folds) - number
             # Twice an equal share of the time for a first pass: most fits end long before it.
             share = Deadline.after(2 * deadline.seconds_left / folds_left).earlier(deadline)
             fitted = self._fit(
                 trial.candidate, encoded.fitting(), watch, share, locked=locked[number] if locked else None
             )
-            prediction = answer(fitted.objective, fitted.model, encoded.batch(held)["x"])
+            prediction = answer(fitted.objective, fitted.model, unseen["x"])
             index = np.array([place[int(row)] for row in held])
             total = np.zeros((len(rows), *prediction.shape[1:])) if total is None else total
             total[index] += prediction
