@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 demo: $(READY) ## train, evaluate and explain a model on built-in data
 	$(BIN)/danlu demo
 
-test: $(READY) ## the fast tests, less than 8 minutes on 2 cores
+test: $(READY) ## the fast tests, less than 10 minutes on 2 cores
 	$(PYTEST) -n $(JOBS)
 
 test-all: $(READY) ## every test, the slow ones included

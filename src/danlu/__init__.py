@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from danlu.bundle.read import load
     from danlu.core.errors import BundleError, DanluError, DataError, MissingExtra, RecipeError, UserError
     from danlu.core.findings import Finding
-    from danlu.run.run import Run, train
+    from danlu.run.module import ModuleRun, fit_module
+    from danlu.run.result import Run
+    from danlu.run.start import train
 
 _WHERE = {
-    "train": "danlu.run.run",
-    "Run": "danlu.run.run",
+    "train": "danlu.run.start",
+    "Run": "danlu.run.result",
+    "ModuleRun": "danlu.run.module",
+    "fit_module": "danlu.run.module",
     "load": "danlu.bundle.read",
     "Predictor": "danlu.bundle.predictor",
     "Finding": "danlu.core.findings",
@@ -36,11 +40,13 @@ __all__ = [
     "DataError",
     "Finding",
     "MissingExtra",
+    "ModuleRun",
     "Predictor",
     "RecipeError",
     "Run",
     "UserError",
     "__version__",
+    "fit_module",
     "load",
     "train",
 ]

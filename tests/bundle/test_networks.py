@@ -15,7 +15,11 @@ from danlu.models.mlp import MLP, MLPSettings
 
 @pytest.mark.parametrize(
     "settings",
-    [MLPSettings(), MLPSettings(widths=(5, 3), activation="tanh", batch_norm=True), MLPSettings(dropout=0.5)],
+    [
+        MLPSettings(),
+        MLPSettings(widths=(5, 3), activation="tanh", normalisation="batch"),
+        MLPSettings(dropout=0.5),
+    ],
 )
 def test_shapes_are_those_of_the_network(settings: MLPSettings) -> None:
     def build() -> torch.nn.Module:

@@ -226,7 +226,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "no objective": (
         lambda m: m["members"][0].update(objective={}),
-        "the model 'ridge' is damaged .KeyError",
+        "the objective 'squared_error' keeps shift, scale, got nothing",
     ),
     "state": (
         lambda m: m["members"][0].update(model={}),

@@ -95,7 +95,7 @@ def test_settings_come_back_as_the_part_takes_them(workshop: Any) -> None:
     from danlu.recipe.build import build_model
 
     (member,) = fitted.predictor.members
-    settings = {"widths": (8, 4), "activation": "tanh", "batch_norm": True}
+    settings = {"widths": (8, 4), "activation": "tanh", "normalisation": "batch"}
     model = build_model(
         "mlp", settings, fitted.predictor.task, member.preprocessor.num_features, seed=1
     ).eval()

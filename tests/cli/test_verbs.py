@@ -315,7 +315,7 @@ class TestModels:
 
 def test_demo_runs_the_main_job(danlu: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first table is enough to see that it works; `make demo` runs both."""
-    from danlu.run import run as module
+    from danlu.run import start as module
 
     seen = []
     original = module.train_recipe

@@ -14,14 +14,17 @@ from scipy.sparse import csr_matrix
 from danlu.bundle.predictor import answer
 from danlu.core.duration import Deadline
 from danlu.core.errors import DanluError
+from danlu.core.ideas import Context
 from danlu.core.seeds import generator
 from danlu.core.tasks import Task
 from danlu.evaluate.metrics import default_metric, score
 from danlu.recipe import catalogue
 from danlu.recipe.build import build_model
 from danlu.recipe.planning import Candidate
+from danlu.recipe.recipe import Recipe
 from danlu.recipe.settings import check
-from danlu.run.fitting import Fitted, Judge, fit_candidate
+from danlu.run.fitting import Judge, fit_candidate
+from danlu.run.job import Fitted
 from danlu.updates.settings import TrainingSettings
 
 MODELS = catalogue.entries("model")
@@ -58,16 +61,17 @@ def fit(
 ) -> Fitted:
     task = TASKS[kind]
     is_network = MODELS[name].traits["update"] == "gradient"
+    training = (
+        TrainingSettings(duration="25 epochs", learning_rate=0.02) if is_network else TrainingSettings()
+    )
     return fit_candidate(
         Candidate(name, name),
-        TrainingSettings(duration="25 epochs", learning_rate=0.02) if is_network else TrainingSettings(),
+        Recipe(data="(rows of this test)", target="y", training=training),
         task,
         train,
         validation=validation,
         judge=Judge(task, default_metric(task)),
-        seed=seed,
-        deadline=Deadline.after(60),
-        num_threads=1,
+        context=Context(seed=seed, deadline=Deadline.after(60)),
     )
 
 

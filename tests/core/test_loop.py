@@ -32,7 +32,9 @@ class Descent:
         model.path.append(model.at)
         with np.errstate(over="ignore"):
             loss = cost(model.at)
-        return Step({"cost": loss}, {"finite": np.isfinite(loss)})
+        return Step(
+            {"cost": loss}, fault="" if np.isfinite(loss) else "the cost is no longer a finite number"
+        )
 
     def evaluating(self, model: Bowl):
         return nullcontext()
@@ -41,7 +43,7 @@ class Descent:
 class Endless:
     """Two batches an epoch, for ever."""
 
-    def items(self, start: Position) -> Iterator[Item]:
+    def items(self, start: Position, *, rank: int = 0, ranks: int = 1) -> Iterator[Item]:
         epoch, row, step = start
         while True:
             step += 1

@@ -7,34 +7,36 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from danlu.core.duration import Deadline, Duration
 from danlu.core.errors import BundleError, RecipeError
-from danlu.core.ideas import Context
-from danlu.core.loop import fit
 from danlu.core.scores import scores
 from danlu.core.tasks import Task
-from danlu.data.batches import ShuffledRows, WholeTable
 from danlu.models.mlp import MLP, MLPSettings, auto_widths
 from danlu.objectives.classification import CrossEntropy
 from danlu.objectives.regression import SquaredError
-from danlu.updates.gradient import GradientUpdate, build_optimizer
-from danlu.updates.settings import TrainingSettings
 
 NUMBER = Task("regression")
 BINARY = Task("binary", (0, 1))
 
 
-def train(model, objective, x, y, *, epochs, batch_size=None, seed=0, **training):
-    settings = TrainingSettings(**training)
-    dtype = next(model.parameters()).dtype
-    target = torch.as_tensor(y).to(dtype) if objective.task.kind == "regression" else torch.as_tensor(y)
-    batch = {"x": torch.as_tensor(x).to(dtype), "y": target}
-    data = WholeTable(batch) if batch_size is None else ShuffledRows(batch, batch_size=batch_size, seed=seed)
-    update = GradientUpdate(build_optimizer(model, settings), clip_norm=settings.clip_norm)
-    return fit(
-        model, data, objective, update, context=Context(seed, Deadline()), until=Duration(epochs, "epochs")
-    )
+def train(model, objective, x, y, *, epochs, learning_rate=1e-3, batch_size=None, seed=0):
+    """Plain steps of AdamW on the objective's loss: what is tested here is the network, not the loop."""
+    x, y = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
+    y = y.float() if objective.task.kind == "regression" else y
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # dropout draws from torch's own generator
+        model.train()
+        for _ in range(epochs):
+            for rows in torch.randperm(len(x), generator=generator).split(batch_size or len(x)):
+                batch = {"x": x[rows], "y": y[rows]}
+                count = sum(objective.counts(batch).values())
+                optimizer.zero_grad()
+                (torch.stack(list(objective.sums(model, batch).values())).sum() / count).backward()
+                optimizer.step()
+    model.eval()
 
 
 def accuracy(objective, model, x, y):
@@ -55,7 +57,7 @@ def test_the_3_2_1_forward_pass_by_hand():
 
 def test_two_linear_layers_collapse_to_one():
     model = MLP(MLPSettings(widths=(5,), activation="identity"), NUMBER, 4, seed=1).double()
-    first, second = (layer for layer in model.layers if isinstance(layer, torch.nn.Linear))
+    first, second = (layer for layer in model.layers if isinstance(layer, nn.Linear))
     x = np.random.default_rng(0).normal(size=(20, 4))
     weight = (second.weight @ first.weight).detach().numpy()
     bias = (second.weight @ first.bias + second.bias).detach().numpy()
@@ -150,21 +152,95 @@ def test_dropout_silences_its_share_and_only_while_training():
     assert not (hidden(torch.ones(1, 1)) == 0).any()
 
 
-def test_batch_norm_brings_each_unit_to_mean_0_and_deviation_1():
-    model = MLP(MLPSettings(widths=(6,), batch_norm=True, activation="identity"), NUMBER, 3, seed=0).train()
-    output = model.layers[:2](
-        torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 7 + 2
-    ).detach()
-    assert float(output.mean(dim=0).abs().max()) < 1e-5
-    assert float((output.std(dim=0, correction=0) - 1).abs().max()) < 1e-3
+@pytest.mark.parametrize("activation", [{"name": "maxout", "pieces": 3}, "softmax", "sinc", "mish"])
+def test_any_activation_stands_between_the_layers(activation):
+    model = MLP(MLPSettings(widths=(6, 4), activation=activation), NUMBER, 3, seed=0).eval()
+    x = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    first, _, second, _, last = model.layers
+    hidden = first(x)
+    if activation == "softmax":
+        hidden = torch.softmax(second(torch.softmax(hidden, 1)), 1)
+    elif activation == "sinc":
+        hidden = torch.sinc(second(torch.sinc(hidden / math.pi)) / math.pi)
+    elif activation == "mish":
+        hidden = nn.functional.mish(second(nn.functional.mish(hidden)))
+    else:
+        hidden = second(hidden.view(10, 3, 6).max(dim=1).values).view(10, 3, 4).max(dim=1).values
+    torch.testing.assert_close(model(x), last(hidden)[:, 0])
 
 
-def test_state_round_trip_and_hostile_states():
-    settings = MLPSettings(widths=(4,), batch_norm=True)
+def test_what_normalises_stands_between_layer_and_activation():
+    made = {}
+    for chosen in ("off", "batch", "layer", "group", "rms"):
+        model = MLP(MLPSettings(widths=(32,), normalisation=chosen), NUMBER, 3, seed=0)
+        made[chosen] = [type(layer).__name__ for layer in model.layers]
+    assert made["off"] == ["Linear", "ReLU", "Linear"]
+    assert {chosen: names[1] for chosen, names in made.items() if chosen != "off"} == {
+        "batch": "BatchNorm", "layer": "LayerNorm", "group": "GroupNorm", "rms": "RMSNorm",
+    }  # fmt: skip
+    assert all(names[2] == "ReLU" for chosen, names in made.items() if chosen != "off")
+
+
+@pytest.mark.parametrize("chosen", ["weight", "spectral"])
+def test_a_normalised_weight_is_a_parametrised_linear_layer(chosen):
+    settings = MLPSettings(widths=(5,), normalisation=chosen)
+    model = MLP(settings, NUMBER, 3, seed=0)
+    assert [len(layer) if isinstance(layer, nn.Sequential) else 1 for layer in model.layers] == [1, 1, 1]
+    assert any("parametrizations" in name for name in model.state())
+    # The same seed gives the same start, whatever else has drawn.
+    torch.rand(7)
+    again = MLP(settings, NUMBER, 3, seed=0)
+    assert all(np.array_equal(value, again.state()[name]) for name, value in model.state().items())
+
+
+def test_building_uses_up_nothing_of_torchs_generator():
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    MLP(MLPSettings(normalisation="spectral"), NUMBER, 3, seed=0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "layer", "group", "rms", "weight", "spectral"])
+def test_a_curve_is_learnt_with_every_normalisation(normalisation):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(256, 2))
+    y = np.sin(2 * x[:, 0]) + x[:, 1]
+    model = MLP(MLPSettings(widths=(64, 32), normalisation=normalisation), NUMBER, 2, seed=0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    inputs, targets = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y, dtype=torch.float32)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (model(inputs) - targets).square().mean().backward()
+        optimizer.step()
+    residual = scores(model.eval(), x) - y
+    assert 1 - residual.var() / y.var() > 0.9
+
+
+@pytest.mark.parametrize("normalisation", ["off", "batch", "layer", "weight", "spectral"])
+def test_state_round_trip(normalisation):
+    settings = MLPSettings(widths=(4,), normalisation=normalisation)
     first, second = (MLP(settings, BINARY, 3, seed=seed) for seed in (0, 1))
     x = np.random.default_rng(0).normal(size=(5, 3))
+    first(torch.ones(6, 3))  # moves running statistics and power iterations
+    first.eval()
+    assert not np.array_equal(scores(second, x), scores(first, x))
     second.load(first.state())
     np.testing.assert_array_equal(scores(second, x), scores(first, x))
+
+
+def test_the_state_of_a_network_on_its_way_is_a_copy():
+    model = MLP(MLPSettings(widths=(4,)), BINARY, 3, seed=0)
+    state = model.state()
+    before = state["layers.0.weight"].copy()
+    with torch.no_grad():
+        model.layers[0].weight.zero_()  # type: ignore[operator]
+    np.testing.assert_array_equal(state["layers.0.weight"], before)
+
+
+def test_hostile_states():
+    settings = MLPSettings(widths=(4,), normalisation="batch")
+    first, second = (MLP(settings, BINARY, 3, seed=seed) for seed in (0, 1))
     state = first.state()
     broken = {
         "missing": {name: value for name, value in state.items() if name != "layers.0.bias"},
@@ -189,8 +265,31 @@ def test_state_round_trip_and_hostile_states():
         ({"dropout": 1.0}, "dropout must lie in"),
         ({"widths": (0,)}, "between 1 and 65536"),
         ({"depth": -1}, "depth must lie"),
+        (
+            {"activation": "step"},
+            "Use 'sigmoid' or 'tanh', which are smooth steps, or the model 'perceptron'",
+        ),
+        ({"activation": "tanhh"}, "no activation 'tanhh'. Did you mean 'tanh'"),
+        ({"activation": {"name": "softmax", "axis": 0}}, "axis must be -1 in a table"),
+        ({"initialisation": "hee"}, "no initialisation 'hee'. Did you mean 'he'"),
+        ({"normalisation": {"name": "group", "group": 2}}, "no setting 'group'. Did you mean 'groups'"),
     ],
 )
 def test_settings_that_make_no_network(settings, message):
     with pytest.raises(RecipeError, match=message):
         MLPSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"normalisation": "instance"}, "Use 'layer', 'batch' or 'rms'"),
+        ({"normalisation": "layer", "widths": (4, 1)}, "here over 1"),
+        ({"normalisation": {"name": "group", "groups": 3}}, "cannot be dealt out evenly"),
+        ({"normalisation": "weight", "initialisation": "zeros"}, "divides the weights by their length"),
+        ({"normalisation": "spectral", "initialisation": "zeros"}, "divides the weights by their length"),
+    ],
+)
+def test_normalisations_that_do_not_fit_a_table(settings, message):
+    with pytest.raises(RecipeError, match=message):
+        MLP(MLPSettings(**settings), NUMBER, 3, seed=0)

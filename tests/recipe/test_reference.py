@@ -22,7 +22,7 @@ def test_every_key_of_a_written_recipe_is_explained() -> None:
 
     page = pages()["recipe.md"]
     plain = as_plain(resolve({"data": "a.csv", "target": "b"}))
-    groups = ("columns", "split", "preprocessing", "training", "evaluation")
+    groups = ("columns", "split", "preprocessing", "training", "engine", "evaluation")
     for name, value in plain.items():
         assert (f"## `{name}`" if name in groups else f"| `{name}` |") in page
         for key in value if name in groups else ():

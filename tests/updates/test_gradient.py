@@ -17,7 +17,7 @@ from danlu.data.batches import ShuffledRows, WholeTable
 from danlu.models.linear_module import LinearModule
 from danlu.objectives.classification import CrossEntropy
 from danlu.objectives.regression import SquaredError
-from danlu.updates.gradient import GradientUpdate, build_optimizer, build_schedule, how_long, rows_per_step
+from danlu.updates.gradient import GradientUpdate, StepParts, how_long, rows_per_step, steps_of
 from danlu.updates.settings import TrainingSettings
 
 NUMBER = Task("regression")
@@ -84,7 +84,11 @@ def test_an_unscaled_column_diverges_above_its_largest_rate_and_says_so():
     *_, slow = descend(x, PRICE, epochs=50, rate=0.98 * 5.522e-7 / 2)
     *_, fast = descend(x, PRICE, epochs=100_000, rate=1.05 * 5.522e-7 / 2)
     assert slow.reason == "reached 50 epochs"
-    assert fast.reason.startswith("the loss is no longer a finite number at step")
+    assert fast.fault == fast.reason
+    assert fast.reason.startswith(
+        "the term squared_error of the loss is not finite, though every module's output is"
+    )
+    assert fast.reason.endswith(f"at step {fast.position.step}")
 
 
 def test_three_starts_end_at_one_minimum():
@@ -170,21 +174,35 @@ def test_cross_entropy_is_the_same_in_numpy_and_torch_and_by_hand():
     assert float(CrossEntropy(two).sums(lambda x: x, tensors)["cross_entropy"]) == pytest.approx(one)
 
 
-def test_several_batches_in_one_call_give_the_gradient_of_the_one_big_batch():
+@pytest.mark.parametrize("micro_batch", [1, 16, 33, 64])
+def test_an_accumulated_batch_has_the_gradient_of_the_whole_one(micro_batch):
     rng = np.random.default_rng(0)
-    x, y, weight = rng.normal(size=(64, 3)), rng.normal(size=64), rng.uniform(0.1, 3, 64)
-    objective = SquaredError(NUMBER)
+    values = {"x": rng.normal(size=(64, 3)), "y": rng.normal(size=64), "weight": rng.uniform(0.1, 3, 64)}
+    batch = {name: torch.as_tensor(value) for name, value in values.items()}
 
-    def after(pieces):
+    def after(parts):
         model = LinearModule(NUMBER, 3, seed=0)
-        update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=0.1))
-        parts = [slice(start, end) for start, end in pieces]
-        values = {"x": x, "y": y, "weight": weight}
-        batches = [{name: torch.as_tensor(value[part]) for name, value in values.items()} for part in parts]
-        update(model, objective, batches, Context())
-        return model.arrays()["weight"]
+        update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=0.1), parts)
+        step = update(model, SquaredError(NUMBER), [batch], Context())
+        return [*model.arrays()["weight"][0], float(step.losses["squared_error"])]
 
-    np.testing.assert_allclose(after([(0, 64)]), after([(0, 5), (5, 40), (40, 64)]), rtol=1e-12)
+    accumulated = after(StepParts(micro_batch=micro_batch))
+    np.testing.assert_allclose(after(StepParts()), accumulated, rtol=1e-12)
+
+
+def test_batches_of_one_call_are_steps_one_after_the_other():
+    rng = np.random.default_rng(0)
+    batches = [
+        {"x": torch.tensor(rng.normal(size=(8, 3))), "y": torch.tensor(rng.normal(size=8))} for _ in range(3)
+    ]
+    ends = []
+    for calls in ([batches], [[batch] for batch in batches]):
+        model, context = LinearModule(NUMBER, 3, seed=0), Context()
+        update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=0.1))
+        for call in calls:
+            update(model, SquaredError(NUMBER), call, context)
+        ends.append(model.arrays()["weight"])
+    np.testing.assert_array_equal(*ends)
 
 
 @pytest.mark.parametrize("name", ["number", "classes"])
@@ -200,16 +218,16 @@ def test_rows_that_weigh_nothing_are_not_divided_by(name):
     }
     update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=0.1))
     step = update(model, objective, [batch], Context())
-    assert bool(step.signals["finite"]) and float(sum(step.losses.values())) == 0.0
+    assert not step.fault and float(sum(step.losses.values())) == 0.0
     assert not any(parameter.any() for parameter in model.parameters())
 
 
 def test_clipping_bounds_the_step_and_keeps_its_direction():
     x = standard(AREA[:, None])
     steps = {}
-    for clip in (None, 1.0):
+    for clip in (1e9, 1.0):
         model = LinearModule(NUMBER, 1, seed=0)
-        update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=1.0), clip_norm=clip)
+        update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=1.0), StepParts(clip_norm=clip))
         step = update(
             model, SquaredError(NUMBER), [{"x": torch.as_tensor(x), "y": torch.as_tensor(PRICE)}], Context()
         )
@@ -217,38 +235,47 @@ def test_clipping_bounds_the_step_and_keeps_its_direction():
         steps[clip] = moved.detach().numpy()
         assert float(step.signals["gradient_norm"]) > 1e5  # the norm before clipping is what is shown
     assert np.linalg.norm(steps[1.0]) == pytest.approx(1.0, rel=1e-5)
-    cosine = steps[1.0] @ steps[None] / np.linalg.norm(steps[None]) / np.linalg.norm(steps[1.0])
+    cosine = steps[1.0] @ steps[1e9] / np.linalg.norm(steps[1e9]) / np.linalg.norm(steps[1.0])
     assert cosine == pytest.approx(1.0)
 
 
-def test_settings_become_an_optimizer_a_batch_size_and_a_duration():
-    model = LinearModule(NUMBER, 2, seed=0)
-    sgd = build_optimizer(model, TrainingSettings(optimizer="sgd", momentum=0.9, learning_rate=0.5))
-    assert (type(sgd).__name__, sgd.defaults["lr"], sgd.defaults["momentum"]) == ("SGD", 0.5, 0.9)
-    assert type(build_optimizer(model, TrainingSettings())).__name__ == "AdamW"
-    with pytest.raises(RecipeError, match="'exact' solves linear models, got LinearModule"):
-        build_optimizer(model, TrainingSettings(optimizer="exact"))
+def test_clipping_by_value_cuts_each_entry():
+    model = LinearModule(NUMBER, 1, seed=0)
+    update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=1.0), StepParts(clip_value=0.5))
+    x = standard(AREA[:, None])
+    update(model, SquaredError(NUMBER), [{"x": torch.as_tensor(x), "y": torch.as_tensor(PRICE)}], Context())
+    moved = torch.cat([p.detach().flatten() for p in model.parameters()])
+    np.testing.assert_allclose(moved.abs().numpy(), [0.5, 0.5])
+
+
+def test_a_broken_step_names_the_module_and_leaves_the_model_alone():
+    class Root(torch.nn.Module):
+        def forward(self, x):
+            return torch.sqrt(x)
+
+    first = torch.nn.Linear(2, 3)
+    torch.nn.init.ones_(first.weight)
+    model = torch.nn.Sequential(first, Root(), torch.nn.Linear(3, 1), torch.nn.Flatten(0))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    update = GradientUpdate(torch.optim.SGD(model.parameters(), lr=0.1))
+    batch = {"x": -torch.ones(4, 2), "y": torch.zeros(4)}
+    step = update(model, SquaredError(NUMBER), [batch], Context())
+    assert step.fault == "the output of 1 (Root) is not finite, at step 1"
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    nan = update(
+        model, SquaredError(NUMBER), [{"x": torch.full((4, 2), math.nan), "y": torch.zeros(4)}], Context()
+    )
+    assert nan.fault == "the batch holds values that are not finite in 'x', at step 1"
+
+
+def test_settings_become_a_batch_size_and_a_duration():
     assert rows_per_step(TrainingSettings(batch_size="all"), 50) == 50
     assert rows_per_step(TrainingSettings(), 10) == 10
     assert rows_per_step(TrainingSettings(), 20_000) in (128, 256)
     with pytest.raises(RecipeError, match="is 64, but there are only 50 training rows"):
         rows_per_step(TrainingSettings(batch_size=64), 50)
     assert how_long(TrainingSettings(duration="60 epochs"), 7, validated=True) == Duration(60, "epochs")
-
-
-def test_cosine_schedule_falls_to_zero():
-    model = LinearModule(NUMBER, 1, seed=0)
-    settings = TrainingSettings(optimizer="sgd", learning_rate=1.0, schedule="cosine", duration="10 steps")
-    optimizer = build_optimizer(model, settings)
-    schedule = build_schedule(settings, optimizer, Duration(10, "steps"), 5)
-    rates = []
-    for _ in range(10):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    np.testing.assert_allclose(rates, [0.5 * (1 + math.cos(math.pi * t / 10)) for t in range(10)])
-    with pytest.raises(RecipeError, match="in seconds its end is not known"):
-        build_schedule(settings, optimizer, Duration(10, "seconds"), 5)
+    assert steps_of("3 epochs", 7) == 21 and steps_of(Duration(5, "steps"), 7) == 5
 
 
 @pytest.mark.parametrize(
@@ -256,7 +283,9 @@ def test_cosine_schedule_falls_to_zero():
     [
         ({"batch_size": 0}, "must be at least 1, got 0"),
         ({"learning_rate": -1.0}, "must be above 0, got -1.0"),
-        ({"optimizer": "adam", "momentum": 0.9}, "belongs to optimizer 'sgd', but the optimizer is 'adam'"),
+        ({"warmup": "3 minutes"}, "counted in steps or epochs, got '3 minutes'"),
+        ({"max_norm": 0.0}, "must be above 0, got 0.0"),
+        ({"mixup": -1.0}, "must be a number from 0 on, got -1.0"),
         ({"clip_norm": 0.0}, "must be above 0"),
         ({"clip_norm": float("nan")}, "must be above 0, got nan. Leave it out for no limit"),
         ({"weight_decay": -0.1}, "must be a number from 0 on, got -0.1"),

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from danlu.bundle.archive import MAX_BYTES, read_archive
 from danlu.bundle.manifest import CARD, MODEL, TENSORS, check_format, check_manifest
 from danlu.bundle.predictor import Member, Predictor
-from danlu.bundle.states import put_together
 from danlu.bundle.strict_json import Memory, parse
 from danlu.bundle.tensors import read_tensors
 from danlu.core.errors import BundleError, UserError, closest
+from danlu.core.states import put_together
 from danlu.core.tasks import Task
 from danlu.recipe.build import build_model, restore_objective
 from danlu.recipe.catalogue import lookup
@@ -168,7 +168,9 @@ def _member(entry: Any, preprocessors: list[Any], task: Task) -> Member:
             _check_network(part, settings, task, num_features, entry["model"])
         built = build_model(part, settings, task, num_features, seed=0)
         built.load(entry["model"])
-        objective = restore_objective(task, entry["objective"])
+        objective: Any = restore_objective(task, entry["objective"])
+        is_plain = all(isinstance(value, float) for value in objective.state().values())
+        _need(task.is_classification or is_plain, "one number for a target's shift and one for its scale")
         settings = known.checked(settings, where=f"models.{part}")
     return Member(name, part, settings, preprocessors[index], built, objective, float(weight))
 

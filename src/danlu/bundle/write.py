@@ -12,11 +12,12 @@ from danlu.bundle.archive import Buffer, padded, write_archive
 from danlu.bundle.manifest import CARD, MANIFEST, MODEL, TENSORS, make_manifest, sha256
 from danlu.bundle.predictor import Member, Prediction, Predictor
 from danlu.bundle.read import check_members, predictor_of, read_whole
-from danlu.bundle.states import take_apart
 from danlu.bundle.strict_json import dump
 from danlu.bundle.tensors import write_tensors
 from danlu.core.errors import BundleError, UserError
 from danlu.core.files import plain, write_stream
+from danlu.core.states import take_apart
+from danlu.recipe.build import stored_objective
 from danlu.recipe.settings import to_plain
 
 if TYPE_CHECKING:
@@ -87,14 +88,13 @@ def _preprocessor(preprocessor: Preprocessor) -> dict[str, Any]:
 
 
 def _member(member: Member, preprocessor: int) -> dict[str, Any]:
-    objective: Any = member.objective
     return {
         "name": member.name,
         "part": member.part,
         "settings": to_plain(member.settings),
         "weight": float(member.weight),
         "preprocessor": preprocessor,
-        "objective": objective.state(),
+        "objective": stored_objective(member.objective),
         "model": _state(member.model),
     }
 

@@ -24,6 +24,7 @@ VERBS = {
     "inspect": "show what a data file or a model holds",
     "runs": "list, show, compare and delete runs",
     "models": "the catalogue of models, what each is for, and its settings",
+    "activations": "activations and normalisations: curves, derivatives, and where each belongs",
     "report": "write a run's report again and say where it is",
     "demo": "the main job on built-in data, in a few seconds",
 }
@@ -125,7 +126,7 @@ def complain(text: str) -> None:
 
 def overview() -> str:
     """What `danlu --help` prints."""
-    lines = "\n".join(f"  {name:<10}{summary}" for name, summary in VERBS.items())
+    lines = "\n".join(f"  {name:<13}{summary}" for name, summary in VERBS.items())
     return (
         "danlu (丹炉): from data to a model that can be trusted.\n\n"
         "  danlu train houses.csv --target price      train, evaluate and explain a model\n"

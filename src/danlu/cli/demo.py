@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Train twice and predict once."""
     from pathlib import Path
 
-    from danlu.run.run import train_recipe
+    from danlu.run.start import train_recipe
     from danlu.watch.progress import Progress
 
     jobs = [("sklearn/breast_cancer", "target", "30s"), ("danlu/houses", "price", "10s")]

@@ -24,13 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what is there."""
     from danlu.core.errors import UserError
-    from danlu.run.folder import RUNS
-    from danlu.run.inspecting import data_facts, data_text, model_facts, model_text
+    from danlu.run.folder import RUNS, find_run, holds_module
+    from danlu.run.inspecting import data_facts, data_text, model_facts, model_text, module_facts, module_text
 
     is_run = any((folder / "recipe.yaml").is_file() for folder in (Path(options.what), RUNS / options.what))
     if options.what.endswith(".danlu") or is_run:
         if options.target is not None:
             raise UserError(f"--target is for data; the model {options.what} knows its target.")
+        if is_run and holds_module(find_run(options.what)):
+            facts = module_facts(find_run(options.what))
+            print(dump_json(facts) if options.json else module_text(facts))
+            return 0
         from danlu.bundle.read import load
         from danlu.cli.predict import model_path
 

@@ -1,7 +1,8 @@
-"""The catalogue of models: what each is for, its source, and its settings.
+"""The catalogue of parts: models, objectives, optimizers and more, what each is for, its source and its settings.
 
-danlu models            all of them
-danlu models boosting   the settings of one
+danlu models                     all models
+danlu models --kind optimizer    all optimizers; also objective, schedule, activation, ...
+danlu models boosting            the settings of one part
 """
 
 from __future__ import annotations
@@ -11,18 +12,40 @@ import textwrap
 
 from danlu.core.files import dump_json
 
+KINDS = (
+    "model",
+    "objective",
+    "optimizer",
+    "update",
+    "schedule",
+    "average",
+    "activation",
+    "initialisation",
+    "normalisation",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("name", nargs="?", help="one model, with its settings")
+    parser.add_argument("name", nargs="?", help="one part, with its settings")
+    parser.add_argument("--kind", help=f"what to list: {', '.join(KINDS)} (default model)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the catalogue or one entry of it."""
-    from danlu.recipe.catalogue import entries, lookup
+    from danlu.core.errors import RecipeError, closest
+    from danlu.recipe.catalogue import entries, lookup_any
 
-    chosen = [lookup("model", options.name)] if options.name else list(entries("model").values())
+    if options.kind is not None and options.kind not in KINDS:
+        raise RecipeError(
+            f"There is no kind {options.kind!r}.{closest(options.kind, KINDS)} Known: {', '.join(KINDS)}."
+        )
+    if options.name:
+        kinds = KINDS if options.kind is None else (options.kind,)
+        chosen = [lookup_any(kinds, options.name)]
+    else:
+        chosen = list(entries(options.kind or "model").values())
     if options.json:
         print(
             dump_json(
@@ -31,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
         )
         return 0
     for entry in chosen:
-        tasks = ", ".join(entry.tasks)
-        print(textwrap.fill(f"{entry.name}: {entry.summary} [{tasks}]", 100, subsequent_indent="    "))
+        learns = f" [{', '.join(entry.tasks)}]" if entry.kind in ("model", "objective") else ""
+        print(textwrap.fill(f"{entry.name}: {entry.summary}{learns}", 100, subsequent_indent="    "))
         if entry.source:
             print(f"    {entry.source}")
         for field in entry.settings if options.name else ():

@@ -60,7 +60,17 @@ def run(options: argparse.Namespace) -> int:
 
 def model_path(name: str) -> Path:
     """The bundle that a path or a run's name means."""
-    from danlu.run.folder import find_run
+    from danlu.core.errors import UserError
+    from danlu.run.folder import find_run, holds_module
 
     path = Path(name)
-    return path if path.suffix == ".danlu" else find_run(name).model
+    if path.suffix == ".danlu":
+        return path
+    folder = find_run(name)
+    if holds_module(folder):
+        raise UserError(
+            f"The run {folder.path} trained a torch module, which only its Python program can build again; its "
+            f"weights are in {folder.path / 'model.safetensors'}, for "
+            "module.load_state_dict(safetensors.torch.load_file(...))."
+        )
+    return folder.model

@@ -18,11 +18,18 @@ def run(options: argparse.Namespace) -> int:
     """Write the report."""
     from pathlib import Path
 
+    from danlu.core.errors import UserError
     from danlu.report.page import write_report
-    from danlu.run.folder import find_run
+    from danlu.run.folder import find_run, is_of_module
 
     folder = find_run(options.run)
+    record = folder.read_record()
+    if is_of_module(record):
+        raise UserError(
+            f"The run {folder.path} trained a torch module of a Python program, and reports are of tables. "
+            f"What it did: danlu runs show {folder.path}; all of its numbers: {folder.path / 'record.json'}"
+        )
     path = Path(options.out) if options.out else folder.report
-    write_report(folder.read_record(), path)
+    write_report(record, path)
     print(path)
     return 0

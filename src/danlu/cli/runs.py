@@ -27,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what was asked."""
     from danlu.core.errors import UserError
-    from danlu.run.folder import delete_run, find_run, list_runs
-    from danlu.run.run import Run
+    from danlu.run.folder import delete_run, find_run, is_of_module, list_runs
+    from danlu.run.inspecting import module_facts, module_text
+    from danlu.run.result import Run
 
     if options.what == "list":
         if options.names:
@@ -56,6 +57,11 @@ def run(options: argparse.Namespace) -> int:
     records = [folder.read_record() for folder in folders]
     if options.what == "compare":
         names = [folder.path.name for folder in folders]
+        if modules := [name for name, record in zip(names, records, strict=True) if is_of_module(record)]:
+            raise UserError(
+                f"danlu runs compare sets test scores of tables side by side; the run {modules[0]!r} trained a torch "
+                f"module, which has none. Its own scores: danlu runs show {modules[0]}"
+            )
         by_name = dict(
             zip(
                 names if len(set(names)) == len(names) else map(str, (f.path for f in folders)),
@@ -66,6 +72,10 @@ def run(options: argparse.Namespace) -> int:
         print(dump_json(_side_by_side(by_name)) if options.json else _comparison(by_name))
         return 0
     for folder, record in zip(folders, records, strict=True):
+        if is_of_module(record):
+            facts = module_facts(folder)
+            print(dump_json(facts) if options.json else module_text(facts))
+            continue
         made = Run(folder.path, record)
         print(dump_json(made.as_dict()) if options.json else made.text())
     return 0
@@ -73,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _row(folder: Any) -> dict[str, Any]:
     from danlu.core.errors import UserError
+    from danlu.run.folder import is_of_module
 
     row: dict[str, Any] = {
         "name": folder.path.name,
@@ -87,6 +98,13 @@ def _row(folder: Any) -> dict[str, Any]:
         record = folder.read_record()
     except UserError:
         return row
+    if is_of_module(record):
+        return row | {
+            "task": "module",
+            "chosen": record["model"]["class"],
+            "metric": record["history"]["metric"],
+            "seconds": record["run"]["seconds"],
+        }
     metric = record["metric"]
     return row | {
         "target": record["target"],

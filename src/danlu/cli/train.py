@@ -3,6 +3,7 @@
 danlu train houses.csv --target price
 danlu train adult.csv --target income --budget 2m --model boosting --model logistic
 danlu train --recipe runs/NAME/recipe.yaml          the same run again, to the same bits
+danlu train --resume runs/NAME                      go on with a run that was killed
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 from danlu.cli import one_of
 from danlu.core.files import dump_json
+
+RESUMED = ("resume", "processes", "json", "quiet", "started", "verb")  # options beside --resume
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,11 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe", metavar="FILE", help="a YAML recipe; options on the command line override it"
     )
     parser.add_argument(
+        "--resume", metavar="RUN", help="go on with a run that was killed, from its newest checkpoint"
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help='any setting of the recipe, like training.duration="60 epochs"',
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes that train a network together on shares of each batch (default 1); as torchrun does it",
     )
     parser.add_argument("--budget", help="wall time of the whole command, like 60s or 10m (default 60s)")
     parser.add_argument("--seed", type=int, help="everything random follows from it (default 0)")
@@ -79,9 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train and say what came of it."""
     from danlu.core.errors import UserError
-    from danlu.run.run import train_recipe
+    from danlu.core.process_ranks import launched_rank
+    from danlu.run.start import train_recipe
     from danlu.watch.progress import Progress
 
+    if options.resume:
+        return resume(options)
     settings, replay = settings_of(options)
     if not settings.get("data") or not settings.get("target"):
         missing = "data and a target" if not settings.get("data") else "a target"
@@ -92,7 +107,29 @@ def run(options: argparse.Namespace) -> int:
     result = train_recipe(
         settings, out=options.out, started=options.started, progress=progress, replay=replay
     )
-    print(dump_json(result.as_dict()) if options.json else result.text())
+    if launched_rank() == 0:  # under torchrun the others helped
+        print(dump_json(result.as_dict()) if options.json else result.text())
+    return 130 if result.interrupted else 0
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a run that was killed."""
+    from danlu.core.errors import UserError
+    from danlu.core.process_ranks import launched_rank
+    from danlu.run.start import resume_run
+    from danlu.watch.progress import Progress
+
+    named = vars(options)
+    nothing: tuple[Any, ...] = (None, [])  # a seed of 0 is something
+    given = [name for name in named if name not in RESUMED and named[name] not in nothing]
+    if given:
+        raise UserError(f"--resume keeps the recipe of its run; leave out: {', '.join(sorted(given))}.")
+    progress = Progress(stream=sys.stderr, enabled=not options.quiet)
+    result = resume_run(
+        options.resume, started=options.started, progress=progress, processes=options.processes
+    )
+    if launched_rank() == 0:  # under torchrun the others helped
+        print(dump_json(result.as_dict()) if options.json else result.text())
     return 130 if result.interrupted else 0
 
 
@@ -117,13 +154,19 @@ def settings_of(options: argparse.Namespace) -> tuple[dict[str, Any], str | None
     evaluation = {
         name: value for name in ("metric", "positive") if (value := getattr(options, name)) is not None
     }
+    engine = {} if options.processes is None else {"processes": options.processes}
     split = {name: value for name in ("group", "time") if (value := getattr(options, name)) is not None}
-    for group, values in (("columns", columns), ("evaluation", evaluation), ("split", split)):
+    for group, values in (
+        ("columns", columns),
+        ("evaluation", evaluation),
+        ("split", split),
+        ("engine", engine),
+    ):
         own = settings.get(group) or {}
         if values and isinstance(own, dict):  # what is no group is refused with all else that is wrong
             settings[group] = own | values
     settings = apply_sets(settings, options.set)
-    untouched = not (changes or options.model or columns or evaluation or split or options.set)
+    untouched = not (changes or options.model or columns or evaluation or split or engine or options.set)
     return settings, options.recipe if untouched else None
 
 

@@ -46,7 +46,7 @@ def write_stream(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     return target
 
 
@@ -81,7 +81,8 @@ def _umask() -> int:
     return current
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder to sync it
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from danlu.core.duration import Deadline
+from danlu.core.duration import Deadline, Duration
 from danlu.core.tasks import Task
 
 Array: TypeAlias = Any
@@ -46,6 +46,21 @@ class Item(NamedTuple):
     """False where the data cannot go on from here after a restart, such as in the middle of a rollout."""
 
 
+class Ranks:
+    """The processes that train one model together; this one is a process alone."""
+
+    rank: int = 0
+    number: int = 1
+
+    def agree(self, reason: str) -> str:
+        """What rank 0 says, on every rank."""
+        return reason
+
+    def total(self, counts: dict[str, float]) -> dict[str, float]:
+        """The sum of `counts` over the ranks, on every rank."""
+        return counts
+
+
 @dataclass
 class Context:
     """What an update may know beside its batches."""
@@ -54,8 +69,16 @@ class Context:
     deadline: Deadline = field(default_factory=Deadline)
     """The moment at which the best model so far is taken."""
     position: Position = field(default_factory=Position)
-    """Where the loop stands; the loop keeps it current."""
+    """Where the loop stands; the loop keeps it current. A resumed fit begins further on than at (0, 0, 0)."""
+    after: Position = field(default_factory=Position)
+    """Where the loop will stand after this call of the update."""
+    seconds: float = 0.0
+    """Wall seconds that this fit has taken, those before a resume included; the loop keeps them current."""
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The latest scores on validation rows; the loop keeps them current."""
     num_threads: int = 1
+    ranks: Ranks = field(default_factory=lambda: Ranks())
+    """The processes that train this model together."""
 
 
 @dataclass
@@ -65,9 +88,13 @@ class Step:
     losses: dict[str, Any] = field(default_factory=dict[str, Any])
     """Mean of each term of the loss over the batches of this call."""
     signals: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Cheap facts for diagnosis, such as the gradient's norm; `finite` is False after a broken step."""
+    """Cheap facts for diagnosis, such as the gradient's norm."""
     done: bool = False
     """The model cannot get better by going on: solved exactly, converged, or a single fit that has ended."""
+    notable: bool = False
+    """Whether the watchers should see this step's signals, however short it is since they saw the last."""
+    fault: str = ""
+    """What was no longer a finite number, in words; the model is as it was before this call."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +111,8 @@ class Event:
     signals: Mapping[str, float] = field(default_factory=dict[str, float])
     reason: str = ""
     """Why the loop stopped, in the `end` event."""
+    until: Duration | None = None
+    """How long the loop runs at most, in the `start` event."""
 
 
 class Data(Protocol):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from danlu.core.duration import Duration
-from danlu.core.ideas import Context, Data, Event, Objective, Position, Step, Update, Watcher
+from danlu.core.ideas import Context, Data, Event, Item, Objective, Position, Step, Update, Watcher
 
 REPORT_SECONDS = (
     0.1  # watchers see a step at most this often, so that reading numbers off a device costs nothing
@@ -23,6 +23,8 @@ class Outcome:
     position: Position
     reason: str
     seconds: float
+    fault: str = ""
+    """What was no longer a finite number, where that ended the fit."""
 
 
 def fit(
@@ -35,57 +37,85 @@ def fit(
     until: Duration,
     validate: Callable[[], Mapping[str, float]] | None = None,
     validate_every: Duration = Duration(1, "epochs"),
+    save: Callable[[], None] | None = None,
+    save_every: Duration = Duration(30, "seconds"),
     watchers: Sequence[Watcher] = (),
 ) -> Outcome:
     """Ask `data` for batches and let `update` move `model` until something says stop.
 
     Stops when `until` is reached, the update is done, the deadline passes, a step is not finite, or a watcher asks
     to. `validate` scores the model on held-out rows; watchers are told of every score and may answer with a reason
-    to stop. Stopping happens only between two calls of the update.
+    to stop. `save` keeps what a later call needs to go on from here: the state of every part, and the position,
+    seconds and metrics of `context`. All this happens only between two calls of the update.
     """
-    started, reported, reason = time.monotonic(), 0.0, ""
-    items = data.items(context.position)
-    tell(watchers, Event("start", context.position, 0.0))
+    started, reported, reason, fault = time.monotonic() - context.seconds, 0.0, "", ""
+    items = data.items(context.position, rank=context.ranks.rank, ranks=context.ranks.number)
+    tell(watchers, Event("start", context.position, context.seconds, until=until))
     while not reason:
-        before = context.position
-        chunk = list(islice(items, update.chunk))
+        before, seconds_before = context.position, context.seconds
+        chunk = next_chunk(items, update.chunk, before, until)
+        context.after = chunk[-1].after
         step = update(model, objective, [item.batch for item in chunk], context)
-        context.position = chunk[-1].after
-        seconds = time.monotonic() - started
-        reason = why_stop(step, context, until, seconds)
-        if reason or seconds - reported >= REPORT_SECONDS:
-            reported = seconds
-            tell(
-                watchers,
-                Event(
-                    "step", context.position, seconds, losses=host(step.losses), signals=host(step.signals)
-                ),
-            )
+        context.position, context.seconds = context.after, time.monotonic() - started
+        seconds, fault = context.seconds, step.fault
+        reason = context.ranks.agree(why_stop(step, context, until))
+        losses: dict[str, float] = {}
+        if reason or step.notable or seconds - reported >= REPORT_SECONDS:
+            reported, losses = seconds, host(step.losses)
+            tell(watchers, Event("step", context.position, seconds, losses, signals=host(step.signals)))
+        if fault:
+            break
         if validate is not None and (reason or crossed(before, context.position, validate_every)):
             with update.evaluating(model):
-                metrics = dict(validate())
-            asked = tell(watchers, Event("validation", context.position, seconds, host(step.losses), metrics))
+                context.metrics = dict(validate())
+            told = Event(
+                "validation", context.position, seconds, losses or host(step.losses), context.metrics
+            )
+            asked = context.ranks.agree(tell(watchers, told))  # the last scores are told as well
             reason = reason or asked
-    seconds = time.monotonic() - started
-    tell(watchers, Event("end", context.position, seconds, reason=reason))
-    return Outcome(context.position, reason, seconds)
+        if save is not None and not reason and chunk[-1].can_save:
+            is_due = crossed(before, context.position, save_every, (seconds_before, seconds))
+            if context.ranks.agree("save" if is_due else ""):
+                save()
+    tell(watchers, Event("end", context.position, context.seconds, reason=reason))
+    return Outcome(context.position, reason, context.seconds, fault)
 
 
-def why_stop(step: Step, context: Context, until: Duration, seconds: float) -> str:
+def next_chunk(items: Iterator[Item], size: int, before: Position, until: Duration) -> list[Item]:
+    """The next `size` batches, fewer where an epoch or the whole fit ends before."""
+    chunk: list[Item] = []
+    for item in islice(items, size):
+        chunk.append(item)
+        if item.after.epoch > before.epoch or is_reached(until, item.after, 0.0):
+            break
+    return chunk
+
+
+def why_stop(step: Step, context: Context, until: Duration) -> str:
     """The reason to stop after this step, or an empty string."""
-    epoch, _, count = context.position
-    if not step.signals.get("finite", True):
-        return f"the loss is no longer a finite number at step {count}"
+    if step.fault:
+        return step.fault
     if step.done:
         return "done"
-    if {"epochs": epoch, "steps": count, "seconds": seconds}[until.unit] >= until.amount:
+    if is_reached(until, context.position, context.seconds):
         return f"reached {until}"
     return "out of time" if context.deadline.has_passed else ""
 
 
-def crossed(before: Position, after: Position, every: Duration) -> bool:
-    """Whether a multiple of `every` lies between two positions."""
-    old, new = (before.epoch, after.epoch) if every.unit == "epochs" else (before.step, after.step)
+def is_reached(until: Duration, position: Position, seconds: float) -> bool:
+    """Whether a fit that stands here has taken as long as it may."""
+    return {"epochs": position.epoch, "steps": position.step, "seconds": seconds}[until.unit] >= until.amount
+
+
+def crossed(
+    before: Position, after: Position, every: Duration, seconds: tuple[float, float] = (0.0, 0.0)
+) -> bool:
+    """Whether a multiple of `every` lies between two positions, or between two moments."""
+    old, new = {
+        "epochs": (before.epoch, after.epoch),
+        "steps": (before.step, after.step),
+        "seconds": seconds,
+    }[every.unit]
     return new // every.amount > old // every.amount
 
 

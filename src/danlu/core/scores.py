@@ -22,7 +22,9 @@ def scores(model: Any, x: Any) -> np.ndarray:
     with torch.no_grad():
         for start in range(0, max(x.shape[0], 1), ROWS_AT_ONCE):
             rows = dense(x[start : start + ROWS_AT_ONCE])
-            rows = torch.as_tensor(rows, dtype=weight.dtype, device=weight.device)
+            rows = torch.as_tensor(rows)
+            dtype = weight.dtype if rows.is_floating_point() else rows.dtype  # whole numbers may be tokens
+            rows = rows.to(weight.device, dtype)
             pieces.append(model(rows).double().cpu().numpy())
     model.train(was_training)
     return np.concatenate(pieces)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,17 +15,9 @@ from danlu.core.errors import BundleError, RecipeError
 from danlu.core.parts import Settings, part
 from danlu.core.seeds import derive
 from danlu.core.tasks import Task
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
-}
+from danlu.models.activations import activation, inputs_per_unit
+from danlu.models.initialisation import initialisation, initialise, suited
+from danlu.models.normalisation import normalisation
 
 
 @dataclass(frozen=True)
@@ -36,12 +28,14 @@ class MLPSettings(Settings):
     """Neurons of each hidden layer; `auto` takes `depth` decreasing powers of two that suit the number of features."""
     depth: int = 2
     """Number of hidden layers where `widths` is auto."""
-    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"] = "relu"
-    """What makes it non-linear; `identity` collapses all layers to one."""
+    activation: Annotated[str | dict[str, Any], "activation"] = "relu"
+    """What makes it non-linear (`danlu activations`); `identity` collapses all layers to one."""
+    initialisation: Literal["auto"] | Annotated[str | dict[str, Any], "initialisation"] = "auto"
+    """Where the weights start; `auto` takes He for ReLU and its relatives, Xavier for the others. Biases start at 0."""
+    normalisation: Literal["off"] | Annotated[str | dict[str, Any], "normalisation"] = "off"
+    """What keeps each hidden layer's sums, or its weights, on one scale; it stands before the activation."""
     dropout: float = 0.0
     """Share of hidden neurons that are silenced at random while training, in [0, 1)."""
-    batch_norm: bool = False
-    """Whether each hidden layer's sums are brought to mean 0 and deviation 1 over the batch (arXiv:1502.03167)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
@@ -54,6 +48,19 @@ class MLPSettings(Settings):
             )
         if not 0 <= self.depth <= 100:
             raise RecipeError(f"mlp.depth must lie between 0 and 100, got {self.depth}.")
+        chosen: Any = activation(self.activation)
+        if not chosen.__part__.traits.get("is_trainable", True):
+            raise RecipeError(
+                f"mlp.activation {chosen.__part__.name!r} has the derivative 0 everywhere, so that no gradient reaches "
+                "the weights before it. Use 'sigmoid' or 'tanh', which are smooth steps, or the model 'perceptron', "
+                "which learns with a step by a rule of its own."
+            )
+        if getattr(chosen, "axis", -1) not in (-1, 1):
+            raise RecipeError(f"mlp.activation.axis must be -1 in a table, got {self.activation}.")
+        if self.initialisation != "auto":
+            initialisation(self.initialisation)
+        if self.normalisation != "off":
+            normalisation(self.normalisation)
 
 
 @part(
@@ -74,18 +81,8 @@ class MLP(nn.Module):
         self.settings, self.num_features = settings, num_features
         hidden = auto_widths(num_features, settings.depth) if settings.widths == "auto" else settings.widths
         self.widths = (num_features, *hidden, task.num_scores)
-        layers: list[nn.Module] = []
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # torch's own start is not used, and must not use up its generator
-            for fan_in, fan_out in zip(self.widths[:-2], self.widths[1:-1], strict=True):
-                layers += [nn.Linear(fan_in, fan_out)]
-                layers += [BatchNorm(fan_out)] if settings.batch_norm else []
-                layers += [ACTIVATIONS[settings.activation]()]
-                if settings.dropout:
-                    layers += [Dropout(settings.dropout, seed=derive(seed, "dropout", len(layers)))]
-            self.layers = nn.Sequential(*layers, nn.Linear(self.widths[-2], self.widths[-1]))
-        self._initialise(torch.Generator().manual_seed(derive(seed, "mlp", "init")))
+        with torch.random.fork_rng(devices=[]):  # torch's own start of a layer draws, and is not used
+            self.layers = self._build(torch.Generator().manual_seed(derive(seed, "mlp", "init")))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of each row: (n,) where there is one, else (n, k)."""
@@ -94,7 +91,7 @@ class MLP(nn.Module):
 
     def state(self) -> dict[str, Any]:
         """Weights by the names that torch gives them."""
-        return {name: tensor.detach().numpy().copy() for name, tensor in self.state_dict().items()}
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over weights after checking their names, shapes and values."""
@@ -117,47 +114,23 @@ class MLP(nn.Module):
         self.load_state_dict(tensors)
         self.eval()
 
-    def _initialise(self, generator: torch.Generator) -> None:
-        """He for the rectifying activations, Xavier for the others; biases 0."""
-        rectifies = self.settings.activation in ("relu", "leaky_relu", "elu", "gelu", "silu")
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear) and not layer.weight.is_meta:
-                if rectifies:
-                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-                else:
-                    nn.init.xavier_normal_(layer.weight, generator=generator)
-                nn.init.zeros_(layer.bias)
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that takes a batch of one row, which has no deviation, by the running statistics."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """The same shape."""
-        if len(input) > 1 or not self.training:
-            return super().forward(input)
-        return nn.functional.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-        )
-
-
-class Dropout(nn.Module):
-    """Silences each value with probability p while training and scales the rest by 1/(1-p) (Srivastava et al. 2014).
-
-    It draws from its own generator, so that other parts of a run cannot change what it draws.
-    """
-
-    def __init__(self, p: float, *, seed: int) -> None:
-        super().__init__()
-        self.p = p
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The same shape; unchanged in evaluation mode."""
-        if not self.training:
-            return x
-        kept = torch.empty_like(x).uniform_(generator=self._generator) >= self.p
-        return x * kept / (1 - self.p)
+    def _build(self, generator: torch.Generator) -> nn.Sequential:
+        """Linear, normalisation, activation and dropout for each hidden layer, then a linear layer."""
+        settings = self.settings
+        act = activation(settings.activation)
+        pieces = inputs_per_unit(act)
+        fill = suited(act) if settings.initialisation == "auto" else initialisation(settings.initialisation)
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(self.widths[:-2], self.widths[1:-1], strict=True):
+            linear = nn.Linear(fan_in, pieces * fan_out)
+            initialise(linear, fill, generator=generator, pieces=pieces)
+            is_plain = settings.normalisation == "off"
+            layers += [linear] if is_plain else normalisation(settings.normalisation).around(linear)
+            layers += [activation(settings.activation)]
+            layers += [nn.Dropout(settings.dropout)] if settings.dropout else []
+        last = nn.Linear(self.widths[-2], self.widths[-1])
+        initialise(last, fill, generator=generator)
+        return nn.Sequential(*layers, last)
 
 
 def auto_widths(num_features: int, depth: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,24 @@ def lookup(kind: str, name: str) -> Entry:
     if name not in known:
         raise RecipeError(f"There is no {kind} {name!r}.{closest(name, known)} Known: {', '.join(known)}.")
     return known[name]
+
+
+def lookup_any(kinds: Sequence[str], name: str, *, where: str = "") -> Entry:
+    """The part called `name` of the first of these kinds that has it; `where` is the setting that names it."""
+    for kind in kinds:
+        if has(kind, name):
+            return lookup(kind, name)
+    names = [other for kind in kinds for other in entries(kind)]
+    said = f"{where}: there" if where else "There"
+    raise RecipeError(
+        f"{said} is no {kinds[0]} {name!r}.{closest(name, names)} Known: {', '.join(entries(kinds[0]))}."
+    )
+
+
+def has(kind: str, name: str) -> bool:
+    """Whether there is a part of this kind and name; third parties' are looked for where we have none so called."""
+    own = [entry.kind for entry in _own() if entry.name == name]
+    return kind in (own or [entry.kind for entry in _foreign(name)])
 
 
 def load(entry: Entry) -> type:

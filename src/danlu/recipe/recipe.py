@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from danlu.core.duration import parse_seconds
 from danlu.core.errors import RecipeError
@@ -15,7 +15,7 @@ from danlu.data.split import SplitSettings
 from danlu.evaluate.settings import EvaluationSettings
 from danlu.recipe.catalogue import lookup
 from danlu.recipe.settings import from_plain, to_plain
-from danlu.updates.settings import TrainingSettings
+from danlu.updates.settings import EngineSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,13 @@ class Recipe:
     """How columns become numbers."""
     models: tuple[ModelChoice, ...] = ()
     """Models to try; without any, danlu picks what suits the data and the budget."""
+    objective: Literal["auto"] | Annotated[str | dict[str, Any], "objective"] = "auto"
+    """The loss of gradient-trained models, such as huber or {name: focal, gamma: 2}; `auto` is squared error for
+    numbers and cross-entropy for classes."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     """How gradient-trained models are trained."""
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    """Where and how fast it runs."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """What the result is judged by."""
     ensemble: Literal["auto", "off"] = "auto"

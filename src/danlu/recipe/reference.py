@@ -1,6 +1,6 @@
-"""docs/recipe.md and docs/models.md: every setting with its default, written from the code that reads it.
+"""docs/recipe.md, models.md and parts.md: every setting with its default, written from the code that reads it.
 
-`python -m danlu.recipe.reference [FOLDER]` writes both (default `docs`); a test fails while they differ.
+`python -m danlu.recipe.reference [FOLDER]` writes them (default `docs`); a test fails while they differ.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from danlu.evaluate.settings import EvaluationSettings
 from danlu.recipe.catalogue import Entry, entries
 from danlu.recipe.recipe import ColumnSettings, Recipe
 from danlu.recipe.settings import Field, fields
-from danlu.updates.settings import TrainingSettings
+from danlu.updates.settings import EngineSettings, TrainingSettings
 
 GROUPS = {
     "columns": ColumnSettings,
     "split": SplitSettings,
     "preprocessing": PreprocessSettings,
     "training": TrainingSettings,
+    "engine": EngineSettings,
     "evaluation": EvaluationSettings,
 }
 
@@ -51,6 +52,27 @@ go into a recipe, as in `models: [{random_forest: {num_trees: 200}}]`. Without a
 data ([the default plan](decisions/0004-the-default-plan.md)).
 """
 
+PARTS_INTRO = """\
+# The parts of training
+
+<!-- Written by `python -m danlu.recipe.reference`; change the docstrings in the code, not this page. -->
+
+What `danlu models --kind KIND` lists. A setting that names a part takes its name, or a mapping with its name and its
+settings: `--set training.optimizer=nesterov`, `--set 'training.optimizer={name: nesterov, momentum: 0.95}'`.
+[How optimizers differ](optimizers.md), [activations and normalisations](activations.md).
+"""
+
+PART_KINDS = {
+    "objective": "Objectives (`objective`)",
+    "optimizer": "Optimizers (`training.optimizer`)",
+    "update": "Updates over all rows (`training.optimizer`)",
+    "schedule": "Schedules of the learning rate (`training.schedule`)",
+    "average": "Averages of the weights (`training.average`)",
+    "activation": "Activations (`activation` of a network)",
+    "initialisation": "First weights (`initialisation` of a network)",
+    "normalisation": "Normalisations (`normalisation` of a network)",
+}
+
 WORDS = {
     "int": "whole number",
     "float": "number",
@@ -62,8 +84,8 @@ WORDS = {
 
 
 def pages() -> dict[str, str]:
-    """The two pages by file name."""
-    return {"recipe.md": recipe_page(), "models.md": models_page()}
+    """The pages by file name."""
+    return {"recipe.md": recipe_page(), "models.md": models_page(), "parts.md": parts_page()}
 
 
 def recipe_page() -> str:
@@ -85,11 +107,27 @@ def models_page() -> str:
     return "\n".join([MODELS_INTRO, overview, *(_model(entry) for entry in models)])
 
 
+def parts_page() -> str:
+    """Every other part by kind, with its settings."""
+    sections: list[str] = [PARTS_INTRO]
+    for kind, title in PART_KINDS.items():
+        own = [entry for entry in entries(kind).values() if entry.target.startswith("danlu.")]
+        rows = [(f"`{entry.name}`", entry.summary, entry.source, _settings(entry)) for entry in own]
+        sections += [f"## {title}\n", _rows(("name", "what it is for", "source", "settings"), rows)]
+    return "\n".join(sections)
+
+
+def _settings(entry: Entry) -> str:
+    return "<br>".join(f"`{f.name}` = `{_plain(f.default)}`: {f.doc}" for f in entry.settings) or "none"
+
+
 def _model(entry: Entry) -> str:
     source = f" Source: {entry.source}." if entry.source else ""
     lines = [f"## {entry.name}", entry.summary, f"Predicts {_tasks(entry)}.{source}"]
     if entry.traits.get("gradient_form"):
-        lines.append("`training.optimizer` sgd, adam or adamw trains it by gradient descent, epoch by epoch.")
+        lines.append(
+            "With `training.optimizer` sgd, adam or [another](parts.md) it is trained by gradient descent."
+        )
     if entry.traits.get("keeps_rows"):
         lines.append("The model file holds rows of the training data.")
     return "\n\n".join([*lines, _table(entry.settings) if entry.settings else "No settings.\n"])
@@ -123,6 +161,9 @@ def _words(node: ast.expr) -> str:
         return f"{_words(node.left)} or {_words(node.right)}"
     if isinstance(node, ast.Subscript):
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if ast.unparse(node.value) == "Annotated":
+            kind = ast.literal_eval(inner[1]).partition("|")[0]
+            return f"[{kind}](parts.md), alone or with its settings"
         if ast.unparse(node.value) == "Literal":
             return ", ".join(f"`{ast.literal_eval(choice)}`" for choice in inner)
         if ast.unparse(node.value) in ("tuple", "list"):

@@ -126,6 +126,9 @@ def _match_container(value: Any, wanted: ast.Subscript, where: str, scope: Mappi
         choices = ast.literal_eval(inner)
         choices = choices if isinstance(choices, tuple) else (choices,)
         return value if any(value == choice and type(value) is type(choice) for choice in choices) else _NO
+    if outer == "Annotated":  # Annotated[str | dict[str, Any], "KIND"]: a part of that kind, or of KIND|KIND
+        assert isinstance(inner, ast.Tuple)
+        return _part(value, ast.literal_eval(inner.elts[1]), where)
     if outer in ("tuple", "list"):
         if not isinstance(value, (list, tuple)):
             return _NO
@@ -141,6 +144,18 @@ def _match_container(value: Any, wanted: ast.Subscript, where: str, scope: Mappi
         }
         return _NO if _NO in pairs.values() else pairs
     raise TypeError(f"settings cannot have the type {outer!r} ({where})")
+
+
+def _part(value: Any, kinds: str, where: str) -> Any:
+    """`name`, or {"name": name, setting: value, ...}, with names and values that the catalogue knows."""
+    from danlu.recipe.catalogue import lookup_any
+
+    given = {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        return _NO
+    entry = lookup_any(kinds.split("|"), given["name"], where=where)
+    settings = entry.checked({key: item for key, item in given.items() if key != "name"}, where=where)
+    return {"name": entry.name, **settings} if settings else entry.name
 
 
 def _say(wanted: ast.expr) -> str:
@@ -160,6 +175,10 @@ def _say(wanted: ast.expr) -> str:
         if outer == "Literal":
             choices = ast.literal_eval(inner)
             return "one of " + ", ".join(map(str, choices if isinstance(choices, tuple) else (choices,)))
+        if outer == "Annotated" and isinstance(inner, ast.Tuple):
+            return (
+                f"the name of an {ast.literal_eval(inner.elts[1])}, or a mapping with a name and its settings"
+            )
         if outer in ("tuple", "list"):
             return f"a list, each {_say(inner.elts[0] if isinstance(inner, ast.Tuple) else inner)}"
         return "a mapping"

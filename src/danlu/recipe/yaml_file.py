@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from danlu.core.errors import RecipeError, closest
 
 MAX_BYTES = 1_000_000
+BOOL = "tag:yaml.org,2002:bool"
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -35,7 +37,12 @@ def parse_yaml(text: str, *, where: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """SafeLoader that refuses what a recipe does not need."""
+        """SafeLoader that refuses what a recipe does not need; `off` and `no` are words, as in YAML 1.2."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012  (as PyYAML has it)
+            first: [(tag, pattern) for tag, pattern in found if tag != BOOL]
+            for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
@@ -51,6 +58,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
                 raise RecipeError(f"{where}: the setting {twice!r} stands there twice.")
             return super().construct_mapping(node, deep)
 
+    Loader.add_implicit_resolver(BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
     try:
         return yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
     except RecursionError as error:

@@ -55,6 +55,7 @@ def line_chart(
     y_label: str = "",
     size: tuple[int, int] = (WIDTH, HEIGHT),
     log: bool = False,
+    x_log: bool = False,
     unit: bool = False,
     is_share: bool = False,
     y_range: Sequence[Any] = (),
@@ -66,8 +67,8 @@ def line_chart(
     """Lines over a shared x axis.
 
     `unit`: both axes run from 0 to 1. `guides`: dashed lines between two places in data values. `best`: an x
-    value to mark. `is_share`: y is in percent. `y_range`: values that the y axis must hold. `is_whole`: x is
-    counted in whole numbers. `show`: how a y value is written when it is pointed at.
+    value to mark. `log`, `x_log`: a logarithmic axis. `is_share`: y is in percent. `y_range`: values that the y
+    axis must hold. `is_whole`: x is counted in whole numbers. `show`: how a y value is written when it is pointed at.
     """
     series = [_fewer(one, max(MOST_STEPS // len(series), 120)) for one in series]
     every_y = [0, 1] if unit else [*y_range, *(value for one in series for value in one.ys)]
@@ -77,7 +78,7 @@ def line_chart(
     y = replace(y, is_share=is_share)
     left = left_margin(name for _, name in y.ticks())
     every_x = [0, 1] if unit else [value for one in series for value in one.xs]
-    x = scale(every_x, left, width - 12, margin=0 if unit else 0.0, is_whole=is_whole)
+    x = scale(every_x, left, width - 12, margin=0 if unit else 0.0, log=x_log, is_whole=is_whole)
     parts = [axes(x, y, x_label=x_label, y_label=y_label, x_ticks=max(4, (width - 60) // 75))]
     for start, end in guides:
         parts.append(line(Point(x(start[0]), y(start[1])), Point(x(end[0]), y(end[1])), class_="guide"))

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from danlu.bundle.predictor import answer
+from danlu.core.checkpoint import Checkpoints
+from danlu.core.device import choose_device
 from danlu.core.duration import Deadline, Duration, parse_duration
 from danlu.core.errors import RecipeError
-from danlu.core.ideas import Batch, Context, Data, Model, Objective, Update, Watcher
-from danlu.core.loop import Outcome, fit
+from danlu.core.findings import Finding
+from danlu.core.ideas import Batch, Context, Data, Objective, Update, Watcher
 from danlu.core.tasks import Task
 from danlu.data.batches import ShuffledRows, WholeTable, take
 from danlu.evaluate.metrics import Metric, score
-from danlu.recipe.build import build_model, build_objective
+from danlu.recipe.build import DEFAULT_OBJECTIVE, build_model, build_objective, objective_for
 from danlu.recipe.catalogue import lookup
 from danlu.recipe.planning import ASKED, Candidate
-from danlu.updates.settings import TrainingSettings
-from danlu.watch.history import EarlyStopping, History
+from danlu.recipe.recipe import Recipe
+from danlu.run.descent import Decisions, check_settings, name_of, parallel_of, wants_all_rows, with_descent
+from danlu.run.job import Fitted, Job, run_job
+from danlu.updates.settings import EngineSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from danlu.updates.parallel import Parallel
 
 FOREVER = Duration(1e9, "epochs")
 SEEN_ROWS = 1000  # training rows that are scored beside the validation rows, for the learning curve
 GRADIENT_PATIENCE = 15  # validations, one an epoch
-OF_GRADIENTS = (
-    "optimizer",
-    "learning_rate",
-    "batch_size",
-    "momentum",
-    "weight_decay",
-    "schedule",
-    "clip_norm",
-)
-"""Training settings that only gradient steps obey."""
+FOR_ALL = ("duration", "patience")  # training settings that estimators obey as well
 
 
 def load_libraries(candidate: Candidate, training: TrainingSettings) -> None:
@@ -59,12 +58,26 @@ def is_by_gradient(candidate: Candidate, training: TrainingSettings) -> bool:
     return candidate.update == "gradient" or _trains_linear_by_gradient(candidate, training)
 
 
-def check_training(training: TrainingSettings, candidates: Sequence[Candidate]) -> None:
-    """Refuse a setting that no candidate would obey."""
+def check_recipe(
+    recipe: Recipe, task: Task, candidates: Sequence[Candidate], *, num_rows: int, num_processes: int
+) -> None:
+    """Refuse, before anything is fitted, settings that no candidate would obey or that contradict each other.
+
+    `num_rows` is the number of rows that a fit is trained on.
+    """
     models = [candidate for candidate in candidates if candidate.model != "baseline"]
-    names = ", ".join(dict.fromkeys(candidate.model for candidate in models)) or "baseline"
+    check_training(recipe.training, models)
+    check_objective(recipe.objective, recipe.training, task, models)
+    if any(is_by_gradient(candidate, recipe.training) for candidate in models):
+        check_settings(recipe.training, recipe.engine, num_rows=num_rows, num_ranks=num_processes)
+
+
+def check_training(training: TrainingSettings, models: Sequence[Candidate]) -> None:
+    """Refuse a setting that no candidate would obey."""
+    names = _names(models)
     usual = TrainingSettings()
-    given = [name for name in OF_GRADIENTS if getattr(training, name) != getattr(usual, name)]
+    names_of = [field.name for field in dataclasses.fields(training) if field.name not in FOR_ALL]
+    given = [name for name in names_of if getattr(training, name) != getattr(usual, name)]
     if training.optimizer == "exact":  # what linear models do by themselves
         given.remove("optimizer")
     if given and not any(is_by_gradient(candidate, training) for candidate in models):
@@ -85,16 +98,31 @@ def check_training(training: TrainingSettings, candidates: Sequence[Candidate]) 
             )
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted model and how it came about."""
+def check_objective(
+    objective: str | Mapping[str, Any], training: TrainingSettings, task: Task, models: Sequence[Candidate]
+) -> None:
+    """Refuse an objective that no candidate would obey, or that is not for this target."""
+    name = name_of(objective)
+    if name == "auto":
+        return
+    objective_for(task, name)
+    if lookup("objective", name).traits.get("needs") == "query":
+        raise RecipeError(
+            f"The objective {name!r} orders rows within their queries, and a table's rows are judged one by one. "
+            "Train a torch module with it, on data that name the query of each row: danlu.train(model=net, "
+            f"objective={name!r}, data={{'x': ..., 'y': ..., 'query': ...}})."
+        )
+    is_usual = objective in DEFAULT_OBJECTIVE.values()  # what every model learns by itself
+    if not is_usual and not any(is_by_gradient(candidate, training) for candidate in models):
+        raise RecipeError(
+            f"The objective {name!r} is for models that gradient steps train, and none of this run's is "
+            f"({_names(models)}). Use --model mlp, or --model linear or logistic with --set training.optimizer=sgd; "
+            "the losses of other models are settings of theirs: danlu models NAME."
+        )
 
-    model: Model
-    objective: Objective
-    outcome: Outcome
-    history: History
-    length: int
-    """Epochs of the loop that gave the state that was kept."""
+
+def _names(models: Sequence[Candidate]) -> str:
+    return ", ".join(dict.fromkeys(candidate.model for candidate in models)) or "baseline"
 
 
 @dataclass(frozen=True)
@@ -111,36 +139,57 @@ class Judge:
 
 def fit_candidate(
     candidate: Candidate,
-    training: TrainingSettings,
+    recipe: Recipe,
     task: Task,
     train: Batch,
     *,
     validation: Batch | None,
     judge: Judge,
-    seed: int,
-    deadline: Deadline,
-    num_threads: int,
+    context: Context,
     locked: int | None = None,
     watchers: Sequence[Watcher] = (),
+    checkpoints: Checkpoints | None = None,
+    decisions: Decisions | None = None,
 ) -> Fitted:
     """Fit `candidate` on `train`, watching `validation` where its length is not yet known.
 
     The state with the best validation score is the one that is kept. `candidate.length` is the number of epochs
     where it is known, and needs no validation. `locked` is how many steps the same fit took in an earlier run: it
-    then takes as many and never looks at the clock, so that it gives the same bits.
+    then takes as many and never looks at the clock, so that it gives the same bits. A fit by gradient steps goes on
+    from the newest of `checkpoints`.
     """
+    training = recipe.training
     is_gradient = is_by_gradient(candidate, training)
-    model = _model(candidate, training, task, train, is_gradient=is_gradient, seed=seed)
-    objective = build_objective(task, y=train["y"], weight=train.get("weight"), standardise=is_gradient)
+    model = _model(candidate, training, task, train, is_gradient=is_gradient, seed=context.seed)
+    findings = seen_at_start(model) if candidate.update == "gradient" else ()
+    objective = build_objective(
+        task,
+        y=train["y"],
+        weight=train.get("weight"),
+        standardise=is_gradient,
+        choice=recipe.objective if is_gradient else "auto",
+    )
     if is_gradient:
         # A length was found on validation rows: the rate then falls along the same curve as it did there.
         validated = validation is not None or candidate.length is not None
-        data, update, until = _by_gradient(model, training, train, seed=seed, validated=validated)
+        model.to(choose_device(recipe.engine.device, local_rank=context.ranks.rank).name)
+        parallel = parallel_of(model, recipe.engine, context.ranks)
+        data, loss, update, until = _descent(
+            model,
+            objective,
+            recipe,
+            train,
+            judge,
+            context,
+            decisions or Decisions(ranks=context.ranks),
+            validated=validated,
+            parallel=parallel,
+        )
         patience = GRADIENT_PATIENCE
     else:
         from danlu.updates.estimator import EstimatorUpdate
 
-        data, update = WholeTable(train), EstimatorUpdate()
+        data, loss, update, parallel = WholeTable(train), objective, EstimatorUpdate(), None
         traits = lookup("model", candidate.model).traits
         until = FOREVER if training.duration == "auto" else parse_duration(training.duration)
         patience = traits.get("patience")
@@ -149,44 +198,69 @@ def fit_candidate(
     if candidate.length is not None:
         until, validation = _until_length(candidate.length, until, training, train), None
     if locked is not None:
-        until, deadline = Duration(locked, "steps"), Deadline()
-    context = Context(seed=seed, deadline=deadline, num_threads=num_threads)
-    history = History(judge.metric.name)
-    looking: list[Watcher] = [history, *watchers]
-    keeps_best = (
-        validation is not None and (is_gradient or patience is not None) and training.patience != "off"
+        until, context.deadline = Duration(locked, "steps"), Deadline()
+    is_watched = validation is not None and patience is not None and training.patience != "off"
+    rounds = training.patience if isinstance(training.patience, int) else patience
+    validate = _validation(model, objective, train, validation, judge) if validation is not None else None
+    if parallel is not None and checkpoints is not None:
+        checkpoints = parallel.checkpoints(checkpoints)
+    fitted = run_job(
+        Job(
+            model if parallel is None else parallel.trained,
+            data,
+            loss,
+            update,
+            context,
+            until,
+            metric=judge.metric.name,
+            greater_is_better=judge.metric.greater_is_better,
+            validate=validate if is_watched else None,
+            patience=rounds if is_watched else None,
+            watchers=watchers,
+            checkpoints=checkpoints,
+            save_every=_save_every(recipe.engine) if is_gradient else None,  # an estimator begins anew
+            rows_per_epoch=len(train["y"]),
+            plans_memory=is_gradient,
+        )
     )
-    if keeps_best:
-        rounds = training.patience if isinstance(training.patience, int) else patience
-        looking.append(EarlyStopping(judge.metric.name, rounds or 10, judge.metric.greater_is_better))
-    best = _Best(judge)
+    if parallel is not None:
+        fitted = dataclasses.replace(fitted, model=parallel.finish())
+    if is_gradient and training.precision == "bf16" and validation is not None:
+        from danlu.run.precision import precision_finding
+
+        findings += (precision_finding(fitted.model, objective, validation, task, judge.metric),)
+    if is_gradient:
+        fitted.model.cpu()
+    return dataclasses.replace(fitted, objective=objective, findings=findings)  # without what mixed its rows
+
+
+def seen_at_start(model: Any) -> tuple[Finding, ...]:
+    """What is wrong with a network before its first step."""
+    from danlu.models.initialisation import symmetry_finding
+
+    found = symmetry_finding(model)
+    return () if found is None else (found,)
+
+
+def _validation(
+    model: Any, objective: Objective, train: Batch, validation: Batch, judge: Judge
+) -> Callable[[], dict[str, float]]:
+    """Scores the model on the validation rows and, for the learning curve, on some of the training rows."""
     some = np.linspace(0, len(train["y"]) - 1, min(len(train["y"]), SEEN_ROWS)).astype(np.int64)
-    seen = take(train, some) if keeps_best else {}
+    seen = take(train, some)
 
     def validate() -> dict[str, float]:
-        assert validation is not None
-        found = judge.score(
-            validation["y"], answer(objective, model, validation["x"]), validation.get("weight")
-        )
-        best.offer(found, context.position.epoch, model)
-        on_seen = judge.score(seen["y"], answer(objective, model, seen["x"]), seen.get("weight"))
-        scores = {judge.metric.name: found, f"train_{judge.metric.name}": on_seen}
+        scores = {
+            name: judge.score(rows["y"], answer(objective, model, rows["x"]), rows.get("weight"))
+            for name, rows in ((judge.metric.name, validation), (f"train_{judge.metric.name}", seen))
+        }
         return {name: value for name, value in scores.items() if value is not None}
 
-    outcome = fit(
-        model,
-        data,
-        objective,
-        update,
-        context=context,
-        until=until,
-        validate=validate if keeps_best else None,
-        watchers=looking,
-    )
-    if keeps_best and best.kept is not None:
-        restore(model, best.kept)
-        return Fitted(model, objective, outcome, history, best.epoch)
-    return Fitted(model, objective, outcome, history, max(context.position.epoch, 1))
+    return validate
+
+
+def _save_every(engine: EngineSettings) -> Duration | None:
+    return None if engine.checkpoint == "off" else parse_duration(engine.checkpoint)
 
 
 def _until_length(length: int, until: Duration, training: TrainingSettings, train: Batch) -> Duration:
@@ -201,79 +275,66 @@ def _until_length(length: int, until: Duration, training: TrainingSettings, trai
     )
 
 
-class _Best:
-    """The best state so far."""
-
-    def __init__(self, judge: Judge) -> None:
-        self._metric = judge.metric
-        self._score: float | None = None
-        self.kept: Any = None
-        self.epoch = 1
-
-    def offer(self, found: float | None, epoch: int, model: Any) -> None:
-        if self._metric.better(found, self._score):
-            self._score, self.epoch, self.kept = found, max(epoch, 1), snapshot(model)
-
-
-def snapshot(model: Any) -> Any:
-    """What `restore` needs to bring the model back to its present state; cheap for boosting, a copy for networks."""
-    if hasattr(model, "snapshot"):
-        return model.snapshot()
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def restore(model: Any, kept: Any) -> None:
-    """Bring the model back to a state that `snapshot` took."""
-    model.restore(kept) if hasattr(model, "restore") else model.load_state_dict(kept)
-
-
-def _by_gradient(
-    model: Any, training: TrainingSettings, train: Batch, *, seed: int, validated: bool
-) -> tuple[Data, Update, Duration]:
-    """Batches as tensors, the update and the longest duration that the settings ask for on these rows."""
+def _descent(
+    model: Any,
+    objective: Objective,
+    recipe: Recipe,
+    train: Batch,
+    judge: Judge,
+    context: Context,
+    decisions: Decisions,
+    *,
+    validated: bool,
+    parallel: Parallel | None = None,
+) -> tuple[Data, Objective, Update, Duration]:
+    """Batches as tensors, the objective with what mixes its rows, the update, and the longest duration."""
     import torch
 
-    from danlu.updates.gradient import (
-        GradientUpdate,
-        build_optimizer,
-        build_schedule,
-        how_long,
-        rows_per_step,
-    )
+    from danlu.updates.gradient import how_long, rows_per_step
 
-    dtype = next(model.parameters()).dtype
+    training = recipe.training
+    weight = next(model.parameters())
     num_rows = len(train["y"])
-    batch_size = rows_per_step(training, num_rows)
+    batch_size = num_rows if wants_all_rows(training) else rows_per_step(training, num_rows)
 
     def tensor(value: Any) -> Any:
         if hasattr(value, "toarray"):
-            return _SparseRows(value, dtype)
+            return _SparseRows(value, weight)
         made = torch.as_tensor(value)
-        return made.to(dtype) if made.is_floating_point() else made
+        return made.to(weight.dtype if made.is_floating_point() else made.dtype).to(weight.device)
 
     batch = {name: tensor(value) for name, value in train.items()}
     # The objective shifts and scales the target: in float32 a large mean would swallow what varies around it.
-    batch["y"] = torch.as_tensor(train["y"])
+    batch["y"] = torch.as_tensor(train["y"]).to(weight.device)
     whole = batch_size >= num_rows and not isinstance(batch["x"], _SparseRows)
-    data = WholeTable(batch) if whole else ShuffledRows(batch, batch_size=batch_size, seed=seed)
+    data: Any = WholeTable(batch) if whole else ShuffledRows(batch, batch_size=batch_size, seed=context.seed)
     steps = math.ceil(num_rows / batch_size)
-    until = how_long(training, steps, validated=validated)
-    optimizer = build_optimizer(model, training)
-    schedule = build_schedule(training, optimizer, until, steps)
-    return data, GradientUpdate(optimizer, schedule=schedule, clip_norm=training.clip_norm), until
+    return with_descent(
+        model,
+        data,
+        objective,
+        recipe.training,
+        recipe.engine,
+        until=how_long(training, steps, validated=validated),
+        steps_per_epoch=steps,
+        context=context,
+        decisions=decisions,
+        greater_is_better=judge.metric.greater_is_better,
+        parallel=parallel,
+    )
 
 
 @dataclass(frozen=True)
 class _SparseRows:
-    """Rows of a CSR matrix, spread out into a tensor batch by batch."""
+    """Rows of a CSR matrix, spread out into a tensor like `weight` batch by batch."""
 
     rows: Any
-    dtype: Any
+    weight: Any
 
     def __getitem__(self, index: np.ndarray) -> Any:
         import torch
 
-        return torch.as_tensor(self.rows[index].toarray()).to(self.dtype)
+        return torch.as_tensor(self.rows[index].toarray()).to(self.weight)
 
 
 def _trains_linear_by_gradient(candidate: Candidate, training: TrainingSettings) -> bool:

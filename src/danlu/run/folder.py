@@ -16,7 +16,7 @@ from danlu.core.errors import RecipeError, UserError, closest
 from danlu.core.files import disk_errors, dump_json, write_atomic, write_json
 from danlu.core.runtime import environment
 from danlu.recipe.recipe import Recipe, as_plain
-from danlu.recipe.yaml_file import dump_yaml
+from danlu.recipe.yaml_file import dump_yaml, read_yaml
 
 RUNS = Path("runs")
 
@@ -27,6 +27,10 @@ class Lock:
 
     fits: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     """Candidate -> steps that each of its fits took (one fit, or one a fold); a candidate not named was not tried."""
+    decisions: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """CANDIDATE/FOLD -> what was measured for that fit before it began: how its steps are run, its learning rate."""
+    seconds: float = 0.0
+    """Wall time that had been used when this was written; a resumed run has the rest of its budget."""
     refitted: list[str] = field(default_factory=list[str])
     """Members that were fitted again on all development rows."""
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -44,6 +48,15 @@ class Lock:
         if self.recipe_sha256 != recipe_sha256(recipe):
             return "This recipe was changed after its run."
         return ""
+
+    def changed_environment(self) -> list[str]:
+        """What of this machine and its packages is no longer as it was."""
+        now = environment()
+        return [
+            f"{name}: {self.environment.get(name)} then, {now.get(name)} now"
+            for name in now
+            if self.environment.get(name) != now.get(name)
+        ]
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,11 @@ class RunFolder:
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         return cls(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """What unfinished fits need to go on after a kill; empty once the run is finished."""
+        return self.path / "checkpoints"
 
     @property
     def model(self) -> Path:
@@ -106,6 +124,17 @@ class RunFolder:
     def read_record(self) -> dict[str, Any]:
         """The record of a finished run."""
         return _read_json(self.path / "record.json", what="run")
+
+
+def is_of_module(record: Mapping[str, Any]) -> bool:
+    """Whether a record is that of a torch module, trained by a Python program, and not that of a table."""
+    return record.get("kind") == "module"
+
+
+def holds_module(folder: RunFolder) -> bool:
+    """The same of a run that may not be finished, by its recipe."""
+    settings = read_yaml(folder.path / "recipe.yaml")
+    return "model" in settings and "data" not in settings
 
 
 def find_run(name: str | Path) -> RunFolder:
@@ -155,12 +184,7 @@ def differences(lock: Lock, *, fingerprint: str, model_sha256: str) -> list[str]
     """Why a repeated run did not give the same bits, as far as can be told; empty where it did."""
     if model_sha256 == lock.model_sha256:
         return []
-    now = environment()
-    changed = [
-        f"{name}: {lock.environment.get(name)} then, {now.get(name)} now"
-        for name in now
-        if lock.environment.get(name) != now.get(name)
-    ]
+    changed = lock.changed_environment()
     if fingerprint != lock.fingerprint:
         changed.insert(0, f"the data: fingerprint {lock.fingerprint[:12]} then, {fingerprint[:12]} now")
     return changed or ["nothing that danlu records differs; please report this as a bug of danlu"]

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from danlu.bundle.predictor import Member, Predictor
+from danlu.core.errors import UserError
 from danlu.core.files import plain
+from danlu.run.folder import RunFolder
 from danlu.run.summary import show
 
 
@@ -103,6 +105,61 @@ def model_text(facts: dict[str, Any]) -> str:
     if facts["keeps_rows"]:
         lines.append("This bundle stores rows of its training data.")
     return "\n".join(lines)
+
+
+def module_facts(folder: RunFolder) -> dict[str, Any]:
+    """What a run of a torch module did, and the tensors that it left."""
+    from safetensors import safe_open
+
+    record = folder.read_record()
+    path = folder.path / "model.safetensors"
+    if not path.is_file():
+        raise UserError(f"The run {folder.path} has no {path.name} any more.")
+    with safe_open(str(path), framework="numpy") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        tensors = [
+            {
+                "name": name,
+                "shape": (shape := held.get_shape()),
+                "dtype": held.get_dtype(),
+                "count": math.prod(shape),
+            }
+            for name, held in slices.items()
+        ]
+    return {
+        "folder": str(folder.path),
+        "weights": str(path),
+        "tensors": tensors,
+        "num_values": sum(tensor["count"] for tensor in tensors),
+        **record,
+    }
+
+
+def module_text(facts: dict[str, Any]) -> str:
+    """The facts of a module's run for a terminal."""
+    pace, outcome, history = facts["pace"], facts["outcome"], facts["history"]
+    name, scores = history["metric"], history["validation"]
+    lines = [
+        f"{facts['model']['class']}: {facts['model']['num_parameters']:,} parameters, {pace['epochs']:,} epochs, "
+        f"{pace['steps']:,} steps; {outcome['reason']}"
+    ]
+    if scores:
+        kept = [
+            score
+            for epoch, score in zip(history["epochs"], scores, strict=True)
+            if epoch == outcome["length"]
+        ]
+        lines.append(
+            f"validation {name} {show(scores[0])} at first, {show(kept[-1] if kept else scores[-1])} as kept, "
+            f"after {outcome['length']:,} epochs"
+        )
+    lines += [f"{finding['severity']}: {finding['message']}" for finding in facts["findings"]]
+    lines += [
+        f"  {t['name']:<32} {t['dtype']:<8} {'x'.join(map(str, t['shape'])) or 'one':<14} {t['count']:,}"
+        for t in facts["tensors"]
+    ]
+    lines.append(f"{facts['num_values']:,} stored values ({size_class(facts['num_values'])})")
+    return "\n".join([*lines, f"weights  {facts['weights']}", f"{facts['run']['seconds']:.1f} s"])
 
 
 def size_class(count: int) -> str:

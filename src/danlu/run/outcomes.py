@@ -23,6 +23,7 @@ def findings_of_result(
 ) -> list[Finding]:
     """Findings from the scores of a run; they explain and choose nothing."""
     found = [_diverged(bench, trial.candidate.name, broken) for trial in trials if (broken := _broken(trial))]
+    found += [finding for trial in trials if trial.fitted for finding in trial.fitted[0].findings]
     found += [
         _failed(trial) for trial in trials if bench.recipe.models and trial.status in ("failed", "skipped")
     ]
@@ -52,10 +53,7 @@ def _is_cut_short(trial: Trial) -> bool:
 
 def _broken(trial: Trial) -> Outcome | None:
     """How the first fit ended whose loss was no longer a finite number."""
-    return next(
-        (fitted.outcome for fitted in trial.fitted if "no longer a finite number" in fitted.outcome.reason),
-        None,
-    )
+    return next((fitted.outcome for fitted in trial.fitted if fitted.outcome.fault), None)
 
 
 def _diverged(bench: Bench, name: str, outcome: Outcome) -> Finding:
@@ -63,7 +61,7 @@ def _diverged(bench: Bench, name: str, outcome: Outcome) -> Finding:
     return Finding(
         "diverged",
         "problem",
-        f"{name} diverged: {outcome.reason}. Each step overshot the minimum by more than the one before.",
+        f"{name} broke down: {outcome.fault}. Mostly each step overshot the minimum by more than the one before.",
         {"step": outcome.position.step, "learning_rate": rate},
         (
             "a smaller step: --set training.learning_rate=0.001",

@@ -9,6 +9,7 @@ import numpy as np
 
 from danlu import __version__
 from danlu.bundle.predictor import Prediction, Predictor
+from danlu.core.device import choose_device
 from danlu.core.duration import Deadline
 from danlu.core.files import plain
 from danlu.core.findings import Finding
@@ -201,12 +202,26 @@ def _candidates(bench: Bench, trials: Sequence[Trial], choice: Choice) -> list[d
                 "metrics": {"train": scores_seen, "validation": score(task, y, answers, weight=weight)},
                 "num_rounds": getattr(first.model, "num_rounds", trial.length),
                 "stop_reason": first.outcome.reason,
+                "training": _training(bench, trial) if first.memory is not None else None,
                 "curve": first.history.as_curve(
                     unit=unit, rounds=rounds, best=first.length, of=len(trial.fitted)
                 ),
             }
         shown.append(entry)
     return shown
+
+
+def _training(bench: Bench, trial: Trial) -> dict[str, Any]:
+    """How gradient steps trained the first fit of a candidate: pace, signals, what was measured first, memory."""
+    first = trial.fitted[0]
+    return {
+        "pace": first.pace,
+        "memory": first.memory,
+        "decisions": bench.decisions(f"{trial.candidate.name}/0").taken,
+        "device": choose_device(bench.recipe.engine.device).as_dict(),
+        "threads": bench.num_threads,
+        "precision": bench.recipe.training.precision,
+    }
 
 
 def _always(task: Task, answer: np.ndarray) -> Any:

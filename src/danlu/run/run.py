@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from copy import deepcopy
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from danlu.core.checkpoint import Checkpoints
+from danlu.core.device import choose_device
 from danlu.core.duration import Deadline, parse_seconds
-from danlu.core.errors import Interrupted
+from danlu.core.errors import Interrupted, UserError
 from danlu.core.findings import Finding
 from danlu.core.ideas import Watcher
 from danlu.core.interrupt import Interrupts
-from danlu.core.runtime import calm_threads, environment, num_threads
-from danlu.recipe.recipe import IN_MEMORY, Recipe, resolve
-from danlu.run.folder import Lock, RunFolder, differences, read_lock, recipe_sha256
+from danlu.core.runtime import environment, num_threads
+from danlu.recipe.recipe import Recipe
+from danlu.run.folder import Lock, RunFolder, differences, recipe_sha256
+from danlu.run.result import Run
 
 if TYPE_CHECKING:
     from danlu.bundle.predictor import Predictor
     from danlu.recipe.planning import Candidate
     from danlu.run.choosing import Choice
+    from danlu.run.descent import Decisions
+    from danlu.run.processes import Team
     from danlu.run.trial import Bench, Trial
     from danlu.watch.progress import Progress
 
@@ -32,123 +39,22 @@ FIRST_SECONDS = 1.0
 WRITE_SECONDS = 1.0  # kept for bundle and report, beside a twentieth of the budget
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a run left behind."""
-
-    folder: Path
-    record: dict[str, Any] = field(repr=False)
-    interrupted: bool = False
-    said: frozenset[str] = field(default=frozenset(), repr=False)
-    """Findings that progress has shown already."""
-
-    @property
-    def model(self) -> Predictor:
-        """The trained model, read from its bundle."""
-        from danlu.bundle.read import load
-
-        return load(self.folder / "model.danlu")
-
-    @property
-    def report(self) -> Path:
-        """The report, one HTML file."""
-        return self.folder / "report.html"
-
-    @property
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """Scores on train, validation and test rows."""
-        return self.record["metrics"]
-
-    def as_dict(self) -> dict[str, Any]:
-        """What `danlu train --json` prints."""
-        record = self.record
-        return {
-            "run": str(self.folder),
-            "model": str(self.folder / "model.danlu"),
-            "report": str(self.report),
-            "task": record["task"],
-            "chosen": record["chosen"]["name"],
-            "metric": record["metric"],
-            "metrics": record["metrics"],
-            "intervals": record["intervals"],
-            "baseline": record["baseline"]["test"],
-            "rows": record["split"]["rows"],
-            "findings": record["findings"],
-            "seconds": record["run"]["seconds"],
-        }
-
-    def text(self) -> str:
-        """The result in a few lines, for a terminal."""
-        from danlu.run.summary import summary
-
-        return summary(self)
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        from danlu.report.notebook import summary_html
-
-        return summary_html(self.record, report=self.report)
-
-
-def train(
-    data: Any = None,
-    target: str | None = None,
-    *,
-    test: Any = None,
-    model: str | Sequence[Any] | None = None,
-    recipe: str | Path | None = None,
-    budget: str | float | None = None,
-    seed: int | None = None,
-    out: str | Path | None = None,
-    progress: bool = False,
-    **settings: Any,
-) -> Run:
-    """Train, choose, evaluate and explain a model for `target`, and write what a run leaves behind.
-
-    `data` and `test` are files, `sklearn/NAME`, or frames (Polars, pandas, Arrow, a dictionary of columns). Further
-    `settings` are the groups of a recipe: `split={...}`, `training={...}`, `evaluation={...}`, `columns={...}`.
-    `recipe` is a YAML file whose settings hold where nothing else is said; alone, with the plan.lock of its run beside
-    it, it makes that run again to the same bits. The same words on the command line give the same run.
-    """
-    from danlu.recipe.yaml_file import read_yaml
-    from danlu.watch.progress import Progress
-
-    tables = {name: value for name, value in (("data", data), ("test", test)) if value is not None}
-    frames = {name: value for name, value in tables.items() if not isinstance(value, (str, Path))}
-    named = {name: IN_MEMORY if name in frames else str(value) for name, value in tables.items()}
-    named |= {"target": target, "models": model, "budget": budget, "seed": seed}
-    given = {name: value for name, value in named.items() if value is not None} | settings
-    return train_recipe(
-        given if recipe is None else read_yaml(recipe) | given,
-        out=out,
-        started=time.monotonic(),
-        progress=Progress(enabled=progress),
-        replay=str(recipe) if recipe is not None and not given else None,
-        frames=frames,
-    )
-
-
-def train_recipe(
-    settings: Mapping[str, Any],
-    *,
-    out: str | Path | None,
+def make_run(
+    recipe: Recipe,
+    out: str | Path | RunFolder | None,
     started: float,
     progress: Progress,
-    replay: str | None = None,
-    frames: Mapping[str, Any] | None = None,
+    frames: Mapping[str, Any] | None,
+    *,
+    replayed: Lock | None = None,
+    resumed: Lock | None = None,
+    processes: int | None = None,
 ) -> Run:
-    """Run a recipe. `replay` is the recipe file of a run that is to be made again to the same bits."""
-    calm_threads()
-    recipe = resolve(settings)
-    lock = read_lock(replay) if replay else None
-    if lock is not None and (why := lock.why_not_again(recipe)):
-        progress.say(f"{why} This is a new run.")
-        lock = None
+    """The run of `recipe`; `replayed` is the lock of one that is made again, `resumed` of one that goes on."""
     interrupts = Interrupts()
     # Made before anything listens: a Ctrl-C between the two would be remembered and not obeyed.
-    runner = _Runner(recipe, out, started, progress, lock, frames or {}, interrupts)
+    runner = _Runner(recipe, out, started, progress, replayed, resumed, frames or {}, interrupts)
+    runner.num_processes = recipe.engine.processes if processes is None else processes
     with interrupts.listening():
         return runner.run()
 
@@ -159,21 +65,32 @@ class _Runner:
     def __init__(
         self,
         recipe: Recipe,
-        out: str | Path | None,
+        out: str | Path | RunFolder | None,
         started: float,
         progress: Progress,
-        lock: Lock | None,
+        replayed: Lock | None,
+        resumed: Lock | None,
         frames: Mapping[str, Any],
         interrupts: Interrupts,
     ) -> None:
         self.recipe, self.out, self.progress, self.frames = recipe, out, progress, frames
-        self.started, self.interrupts, self.replayed = started, interrupts, lock
+        self.started, self.interrupts, self.replayed = started, interrupts, replayed
+        self.earlier = replayed or resumed
         self.budget = parse_seconds(recipe.budget)
         self.deadline = Deadline.after(self.budget, since=started)
         self.findings: list[Finding] = []
         self.said: set[str] = set()
+        self.passed_over: list[
+            Finding
+        ] = []  # checkpoints; the model is the same, so its card does not say it
         self.lock = Lock(environment=environment(), recipe_sha256=recipe_sha256(recipe))
+        if self.earlier is not None:
+            self.lock.decisions = deepcopy(self.earlier.decisions)
+        if resumed is not None:
+            self.lock.fits, self.lock.fingerprint = deepcopy(resumed.fits), resumed.fingerprint
         self.opened = ExitStack()
+        self.num_processes = 1
+        self.team: Team | None = None
 
     def run(self) -> Run:
         """Everything, in order; the run store is closed however it ends."""
@@ -200,9 +117,10 @@ class _Runner:
         from danlu.evaluate.metrics import default_metric, metrics_for
         from danlu.recipe.planning import plan
         from danlu.run.features import Features
-        from danlu.run.fitting import Judge, check_training
+        from danlu.run.fitting import Judge, check_recipe
         from danlu.run.loading import check_evaluation, check_weights, load_table, without, without_leaks
         from danlu.run.trial import Bench
+        from danlu.watch.chosen import check_watchers
         from danlu.watch.store import RunStore
 
         recipe = self.recipe
@@ -223,12 +141,24 @@ class _Runner:
         table = without_leaks(table, parts.development, keep=recipe.columns.keep)
         self.findings += [*table.findings, *parts.findings]
         candidates = plan(recipe, table.task, num_rows=len(table.y) - len(parts.test))
-        check_training(recipe.training, candidates)
+        fitted_rows = parts.folds[0][0] if parts.folds else parts.train
+        check_recipe(
+            recipe, table.task, candidates, num_rows=len(fitted_rows), num_processes=self.num_processes
+        )
+        check_watchers(recipe.engine.watch)
+        if recipe.engine.device != "auto":
+            choose_device(recipe.engine.device)  # refused before anything is written
         check_weights(table, parts, recipe.columns.weight)
-        self.folder = RunFolder.create(self.out, data=table.source.name, target=recipe.target)
-        self.lock.fingerprint = table.fingerprint
-        self.folder.write_recipe(recipe, fingerprint=table.fingerprint)
-        self.folder.write_lock(self.lock)
+        self._gather_team(candidates)
+        if isinstance(self.out, RunFolder):
+            self.folder = self.out
+            if table.fingerprint != self.lock.fingerprint:
+                raise UserError(f"{recipe.data} is not the data that {self.folder.path} began with.")
+        else:
+            self.folder = RunFolder.create(self.out, data=table.source.name, target=recipe.target)
+            self.lock.fingerprint = table.fingerprint
+            self.folder.write_recipe(recipe, fingerprint=table.fingerprint)
+            self._write_lock()
         self.store = self.opened.enter_context(RunStore(self.folder.events))
         for finding in self.findings:
             self.store.add_finding(finding)
@@ -237,20 +167,69 @@ class _Runner:
         self.progress.say(f"{table.source.name}: {table.task.kind} of {recipe.target!r}; {parts.counts}")
         features = Features(table, recipe.preprocessing, seed=recipe.seed)
         judge = Judge(table.task, metric)
-        return Bench(table, parts, recipe, features, judge, num_threads(), self._watchers), candidates
+        bench = Bench(
+            table,
+            parts,
+            recipe,
+            features,
+            judge,
+            num_threads(),
+            self._watchers,
+            lambda name: Checkpoints(self.folder.checkpoints / name, warn=self._pass_over),
+            self._decisions,
+            self.team,
+        )
+        return bench, candidates
+
+    def _gather_team(self, candidates: list[Candidate]) -> None:
+        """Start the processes that fit together, where there are to be several."""
+        if self.num_processes == 1 and self.recipe.engine.sharding == "ddp":
+            return
+        from danlu.run.processes import Team, check_processes
+
+        check_processes(self.num_processes, candidates, self.recipe)
+        self.team = Team(self.num_processes)
+        self.opened.callback(self.team.close)
+
+    def _pass_over(self, why: str) -> None:
+        """Say that a damaged checkpoint is not used."""
+        finding = Finding("damaged_checkpoint", "warning", why)
+        self.passed_over.append(finding)
+        self.store.add_finding(finding)
+        if self.progress.say(f"warning: {why}"):
+            self.said.add(why)
 
     def _watchers(self, name: str) -> list[Watcher]:
+        from danlu.watch.chosen import watchers_of
+
         left = self.deadline.seconds_left
-        return [self.store.watcher(name), self.progress.watcher(name, seconds_left=left)]
+        shown = name.rpartition("/")[0]
+        watchers = [self.store.watcher(name), self.progress.watcher(shown, seconds_left=left)]
+        return [*watchers, *watchers_of(self.recipe.engine.watch, self.folder.path, part=name)]
+
+    def _decisions(self, name: str) -> Decisions:
+        from danlu.run.descent import Decisions
+
+        taken = self.lock.decisions.get(name, {})
+
+        def write() -> None:
+            self.lock.decisions[name] = taken
+            self._write_lock()
+
+        return Decisions(taken, write)
+
+    def _write_lock(self) -> None:
+        self.lock.seconds = time.monotonic() - self.started
+        self.folder.write_lock(self.lock)
 
     def _try_out(self, bench: Bench, candidates: list[Candidate], trials: list[Trial]) -> None:
         """Try the candidates one after the other within their share of the budget."""
-        from danlu.run.fitting import load_libraries
+        from danlu.run.fitting import is_by_gradient, load_libraries
         from danlu.run.trial import Trial
 
         end = Deadline.after(FIT_SHARE * max(self.deadline.seconds_left, 0))
         for number, candidate in enumerate(candidates):
-            locked = None if self.replayed is None else self.replayed.fits.get(candidate.name)
+            locked = None if self.earlier is None else self.earlier.fits.get(candidate.name)
             if self.replayed is not None and locked is None:
                 trials.append(Trial(candidate, "skipped", "it was not tried in the run that is made again"))
                 continue
@@ -265,6 +244,8 @@ class _Runner:
                 trials.append(Trial(candidate, "skipped", why))
                 continue
             load_libraries(candidate, self.recipe.training)
+            if self.team is not None and is_by_gradient(candidate, self.recipe.training):
+                self.team.join()
             # Twice an equal share: most fits end before it, and what one leaves the others may use.
             share = 2 * max(end.seconds_left, 0) / (len(candidates) - number)
             until = Deadline.after(share).earlier(end)
@@ -274,6 +255,7 @@ class _Runner:
             trials.append(trial)
             if trial.status == "tried":
                 self.lock.fits[candidate.name] = trial.ran
+                self._write_lock()
             else:
                 self.progress.say(f"  {candidate.name}: {trial.why}")
 
@@ -308,6 +290,7 @@ class _Runner:
         from danlu.bundle.write import save
         from danlu.report.page import write_report
         from danlu.run.record import build_record, card_of
+        from danlu.watch.pace import cost
 
         deadline = Deadline.after(
             2.0 if self.interrupts.asked else 0.95 * self.budget - WRITE_SECONDS,
@@ -331,15 +314,26 @@ class _Runner:
         )
         if self.replayed is not None:
             self._compare(record)
-        self.folder.write_lock(self.lock)
+        self._write_lock()
+        record["findings"] += [finding.as_dict() for finding in self.passed_over]
         record["run"] |= {
             "seconds": time.monotonic() - self.started,
             "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
+        record["run"]["cost"] = cost(
+            record["run"]["seconds"],
+            num_devices=self.recipe.engine.processes,
+            price_per_hour=self.recipe.engine.price_per_hour,
+        )
         record["run"]["stop_reason"] = "interrupted" if self.interrupts.asked else None
+        if self.team is not None:
+            record["run"] |= self.team.as_dict()
         self.folder.write_record(record)
         write_report(record, self.folder.report)
         self.store.close()
+        if self.team is not None:
+            self.team.close(self.folder.path)
+        shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return Run(self.folder.path, record, self.interrupts.asked, frozenset(self.said))
 
     def _compare(self, record: dict[str, Any]) -> None:

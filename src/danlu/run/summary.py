@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from danlu.run.run import Run
+    from danlu.run.result import Run
 
 SHOWN = {
     "regression": ("r2", "rmse", "mae"),

@@ -5,22 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from danlu.bundle.predictor import Member, answer
+from danlu.core.checkpoint import Checkpoints
 from danlu.core.duration import Deadline
 from danlu.core.errors import DanluError, UserError
-from danlu.core.ideas import Watcher
+from danlu.core.ideas import Context, Watcher
 from danlu.core.seeds import derive
 from danlu.data.batches import take
 from danlu.data.split import Split
 from danlu.recipe.planning import Candidate
 from danlu.recipe.recipe import Recipe
+from danlu.run.descent import Decisions
 from danlu.run.features import Features
-from danlu.run.fitting import Fitted, Judge, fit_candidate, is_watched
+from danlu.run.fitting import Judge, fit_candidate, is_by_gradient, is_watched
+from danlu.run.job import Fitted
 from danlu.run.loading import Table
+
+if TYPE_CHECKING:
+    from danlu.run.processes import Team
 
 
 @dataclass
@@ -65,7 +71,13 @@ class Bench:
     judge: Judge
     num_threads: int
     watchers: Callable[[str], Sequence[Watcher]]
-    """Candidate's name -> watchers."""
+    """Name of a fit, CANDIDATE/FOLD -> watchers."""
+    checkpoints: Callable[[str], Checkpoints | None] = lambda name: None
+    """Name of a fit -> where it keeps what it needs to go on after a kill."""
+    decisions: Callable[[str], Decisions] = lambda name: Decisions()
+    """Name of a fit -> what the clock decided about it."""
+    team: Team | None = None
+    """The processes that fit together what gradient steps train, where there are several."""
 
     def groups(self, rows: np.ndarray) -> np.ndarray | None:
         """The group of each row where the split is by groups: rows of one group are alike, not independent."""
@@ -95,7 +107,7 @@ class Bench:
         encoded = self.features.encoded(trial.candidate.encoding, self.split.train, name="train")
         choice = encoded.batch(self.split.choice)
         fitted = self._fit(
-            trial.candidate, encoded.fitting(), choice, deadline, locked=locked[0] if locked else None
+            trial.candidate, 0, encoded.fitting(), choice, deadline, locked=locked[0] if locked else None
         )
         trial.rows = np.concatenate([self.split.choice, self.split.calibration])
         calibration = encoded.batch(self.split.calibration)
@@ -124,7 +136,12 @@ class Bench:
             # Twice an equal share of the time for a first pass: most fits end long before it.
             share = Deadline.after(2 * deadline.seconds_left / folds_left).earlier(deadline)
             fitted = self._fit(
-                trial.candidate, encoded.fitting(), watch, share, locked=locked[number] if locked else None
+                trial.candidate,
+                number,
+                encoded.fitting(),
+                watch,
+                share,
+                locked=locked[number] if locked else None,
             )
             prediction = answer(fitted.objective, fitted.model, unseen["x"])
             index = np.array([place[int(row)] for row in held])
@@ -143,30 +160,35 @@ class Bench:
     def refit(self, candidate: Candidate, rows: np.ndarray, deadline: Deadline) -> tuple[Member, Fitted]:
         """Fit a candidate of known length on all development rows."""
         encoded = self.features.encoded(candidate.encoding, rows, name="all")
-        fitted = self._fit(candidate, encoded.fitting(), None, deadline)
+        fitted = self._fit(candidate, "all", encoded.fitting(), None, deadline)
         return self._member(candidate, fitted, encoded.preprocessor), fitted
 
     def _fit(
         self,
         candidate: Candidate,
+        fold: int | str,
         train: Any,
         validation: Any,
         deadline: Deadline,
         *,
         locked: int | None = None,
     ) -> Fitted:
-        return fit_candidate(
+        name = f"{candidate.name}/{fold}"
+        seed = derive(self.recipe.seed, candidate.name)
+        shared = self.team is not None and is_by_gradient(candidate, self.recipe.training)
+        fit = self.team.fit if self.team is not None and shared else fit_candidate
+        return fit(
             candidate,
-            self.recipe.training,
+            self.recipe,
             self.table.task,
             train,
             validation=validation,
             judge=self.judge,
-            seed=derive(self.recipe.seed, candidate.name),
-            deadline=deadline,
-            num_threads=self.num_threads,
+            context=Context(seed=seed, deadline=deadline, num_threads=self.num_threads),
             locked=locked,
-            watchers=self.watchers(candidate.name),
+            watchers=self.watchers(name),
+            checkpoints=self.checkpoints(name),
+            decisions=self.decisions(name),
         )
 
     def _keep(self, trial: Trial, fitted: Fitted, preprocessor: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tests of bundle/states.py: states come back as they were, and what a bundle cannot hold is named."""
+"""Tests of core/states.py: states come back as they were, and what a bundle cannot hold is named."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from danlu.bundle.states import put_together, take_apart
 from danlu.core.errors import BundleError
+from danlu.core.states import put_together, take_apart
 
 
 def test_a_nested_state_comes_back() -> None:
