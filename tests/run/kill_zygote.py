@@ -33,6 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "plateau": {"schedule": {"name": "reduce_on_plateau", "patience": 1}, "optimizer": "adagrad"},
     "ema": {"average": {"name": "ema", "decay": 0.9}},
     "swa": {"average": {"name": "swa", "start": 0.5}, "optimizer": "sgd", "learning_rate": 0.1},
+    "images": {"optimizer": "adamw", "learning_rate": 0.01},
     "mixup": {"mixup": 0.4, "noise": 0.05, "l1": 1e-4, "l2": 1e-4, "max_norm": 3.0},
 }
 
@@ -45,6 +46,13 @@ def network(*, plain: bool) -> nn.Module:
         else [nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2)]
     )
     return nn.Sequential(*first, nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def image_network() -> nn.Module:
+    torch.manual_seed(3)
+    convolution = nn.Conv2d(3, 6, 2)  # in channels_last its weights and moments are not contiguous
+    pixels = [nn.Unflatten(1, (3, 1, 2)), nn.ZeroPad2d(1), convolution, nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*pixels, nn.Linear(36, 3))
 
 
 def rows(name: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,12 +69,18 @@ def fit(folder: Path, kind: str) -> dict[str, Any]:
     if whole:
         del training["batch_size"]
     fitted = fit_module(
-        network(plain=whole),
+        image_network() if kind == "images" else network(plain=whole),
         rows(0, 100),
         "cross_entropy",
         validation=rows(0, 40),
         training=training,
-        engine={"checkpoint": "1 steps", "execution": "eager", "signals": 0.01, "threads": 1},
+        engine={
+            "checkpoint": "1 steps",
+            "execution": "eager",
+            "signals": 0.01,
+            "threads": 1,
+            "layout": "channels_last" if kind == "images" else "contiguous",
+        },
         checkpoints=Checkpoints(folder),
         seed=5,
     )

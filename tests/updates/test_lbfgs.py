@@ -184,7 +184,7 @@ def test_a_loss_that_is_not_finite_is_a_fault_and_leaves_the_model_as_it_was():
     model = network()
     before = [parameter.detach().clone() for parameter in model.parameters()]
     step = LBFGSUpdate()(model, SquaredError(NUMBER), [batch], Context())
-    assert step.fault == "the loss or a weight in the search of LBFGS" and not step.done
+    assert step.fault == "the loss or a weight is no longer finite in the search of LBFGS" and not step.done
     for parameter, old in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, old)
 

@@ -76,6 +76,10 @@ class Context:
     """Wall seconds that this fit has taken, those before a resume included; the loop keeps them current."""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     """The latest scores on validation rows; the loop keeps them current."""
+    scored_at: int = 0
+    """The step at which these were taken; 0 before the first."""
+    metric: str = ""
+    """The score among them that chooses."""
     num_threads: int = 1
     ranks: Ranks = field(default_factory=lambda: Ranks())
     """The processes that train this model together."""

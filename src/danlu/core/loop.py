@@ -67,7 +67,7 @@ def fit(
             break
         if validate is not None and (reason or crossed(before, context.position, validate_every)):
             with update.evaluating(model):
-                context.metrics = dict(validate())
+                context.metrics, context.scored_at = dict(validate()), context.position.step
             told = Event(
                 "validation", context.position, seconds, losses or host(step.losses), context.metrics
             )

@@ -16,25 +16,34 @@ from danlu.core.tasks import Task
 class Criterion:
     """The mean loss that a torch criterion such as `nn.CrossEntropyLoss()` gives for (model(x), y).
 
-    It is taken for a mean over the rows, which may be accumulated in pieces, unless it weighs or leaves out rows by
-    settings of its own (`weight`, `ignore_index`) or reduces otherwise than by a mean.
+    It is taken for a mean over the rows, which may be accumulated in pieces. Of torch's cross-entropies the count is
+    the weight of the labels that are not left out (`weight`, `ignore_index`); another criterion with weights of its
+    own, or one that does not reduce by a mean, is not taken apart.
     """
 
     task = Task("regression")
 
     def __init__(self, criterion: nn.Module) -> None:
         self.criterion = criterion
-        weighs = getattr(criterion, "weight", None) is not None
-        leaves_out = getattr(criterion, "ignore_index", -100) != -100
-        self.splittable = getattr(criterion, "reduction", "") == "mean" and not weighs and not leaves_out
+        self._is_cross_entropy = isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss))
+        weighs = getattr(criterion, "weight", None) is not None and not self._is_cross_entropy
+        self.splittable = getattr(criterion, "reduction", "") == "mean" and not weighs
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Number of rows."""
-        return {"loss": float(len(batch["y"]))}
+        """Number of rows, or the weight of the labels that count."""
+        return {"loss": self._count(batch["y"])}
 
     def sums(self, model: Model, batch: Batch) -> dict[str, Any]:
-        """The mean loss times the number of rows."""
-        return {"loss": self.criterion(model(batch["x"]), batch["y"]) * len(batch["y"])}
+        """The mean loss times the count; 0 where every label is left out."""
+        output, count = model(batch["x"]), self._count(batch["y"])
+        return {"loss": self.criterion(output, batch["y"]) * count if count else output.sum() * 0.0}
+
+    def _count(self, y: Any) -> float:
+        if not self._is_cross_entropy or y.is_floating_point():  # probabilities: none is left out
+            return float(len(y))
+        counted = y[y != self.criterion.ignore_index]
+        weight: Any = self.criterion.weight
+        return float(counted.numel() if weight is None else weight[counted].sum())
 
     def predict(self, model: Model, batch: Batch) -> dict[str, np.ndarray]:
         """`values`: the model's scores as they are."""

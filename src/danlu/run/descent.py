@@ -131,6 +131,7 @@ def build_descent(
         is_short,
         plain_execution,
         seconds_per_step,
+        why_not_compiled,
         with_threads,
     )
     from danlu.updates.gradient import GradientUpdate, StepParts, steps_of
@@ -142,6 +143,8 @@ def build_descent(
     choice = "adamw" if training.optimizer == "auto" else training.optimizer
     check_parts(training, engine, model, objective, context.ranks.number)
     if has("update", name_of(choice)):
+        if isinstance(engine.threads, int):
+            context.num_threads = engine.threads
         return build_part("update", choice), until
     optimizer_part = build_part("optimizer", choice)
 
@@ -225,6 +228,10 @@ def build_descent(
     if parts.average is not None:
         parts.average.start(model, num_epochs=None if total is None else total / steps_per_epoch)
     if way.execution == "compiled":
+        if blocked := why_not_compiled(model, parts, context):
+            raise RecipeError(
+                f"plan.lock says that the steps are compiled, which does not go with {blocked}."
+            )
         layouts = epoch_layouts(examples, steps_per_epoch, rows_per_epoch)
         model.train()
         try:

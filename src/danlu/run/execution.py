@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -119,11 +119,11 @@ def choose_execution(
     if expected < LONG_SECONDS:
         return plain
     is_long = expected >= COLD_COMPILE
-    memory = Memory(model, optimizer(model), parts, engine, batches[0], is_long=is_long)
+    memory = Memory(model, optimizer(model), parts, engine, batches[0], context, is_long=is_long)
     if (known := memory.read()) is not None:
         return known
     if may_compile and not is_long and expected >= WARM_COMPILE:
-        known = Memory(model, optimizer(model), parts, engine, batches[0], is_long=True).read()
+        known = Memory(model, optimizer(model), parts, engine, batches[0], context, is_long=True).read()
         if known is not None and known.execution == "compiled":
             return known
     times = {plain: first} | {way: seconds(way) for way in ways[1:]}
@@ -238,9 +238,11 @@ def rule_of_threads(model: nn.Module, examples: Callable[[int], list[Batch]], co
 
 def operations(model: nn.Module, examples: Callable[[int], list[Batch]]) -> float:
     """About how many floating-point operations a step takes: 6 a row and weight, more where weights are used again."""
-    num_rows = len(next(iter(examples(1)[0].values())))
+    first: Any = examples(1)[0]
+    while isinstance(first, Mapping):
+        first = next(iter(first.values()))
     again = any(isinstance(module, (nn.modules.conv._ConvNd, nn.RNNBase)) for module in model.modules())
-    return 6 * num_rows * sum(p.numel() for p in model.parameters()) * (REUSED if again else 1)
+    return 6 * len(first) * sum(p.numel() for p in model.parameters()) * (REUSED if again else 1)
 
 
 def has_images(model: nn.Module) -> bool:
@@ -258,6 +260,7 @@ class Memory:
         parts: StepParts,
         engine: EngineSettings,
         batch: Batch,
+        context: Context,
         *,
         is_long: bool,
     ) -> None:
@@ -267,6 +270,9 @@ class Memory:
             "optimizer": type(optimizer).__name__,
             "precision": parts.precision,
             "batch": {name: str(getattr(value, "shape", "")) for name, value in batch.items()},
+            "blocked": why_not_compiled(model, parts, context),
+            "ranks": context.ranks.number,
+            "threads": context.num_threads,
             "open": [engine.execution, engine.threads, engine.layout, engine.steps_per_call],
             "is_long": is_long,
             "machine": environment(),

@@ -68,8 +68,36 @@ def check_recipe(
     models = [candidate for candidate in candidates if candidate.model != "baseline"]
     check_training(recipe.training, models)
     check_objective(recipe.objective, recipe.training, task, models)
-    if any(is_by_gradient(candidate, recipe.training) for candidate in models):
+    if not any(is_by_gradient(candidate, recipe.training) for candidate in models):
+        for name in OF_STEPS:
+            if getattr(recipe.engine, name) != getattr(EngineSettings(), name):
+                raise RecipeError(
+                    f"engine.{name} is for models that gradient steps train, and none of this run's is "
+                    f"({_names(models)}). Use --model mlp, or leave it out."
+                )
+    else:
+        check_watched_schedule(recipe)
         check_settings(recipe.training, recipe.engine, num_rows=num_rows, num_ranks=num_processes)
+
+
+OF_STEPS = ("execution", "steps_per_call", "layout", "micro_batch")  # settings that only gradient steps obey
+
+
+def check_watched_schedule(recipe: Recipe) -> None:
+    """Refuse a schedule that follows validation scores where a fit has none to follow."""
+    name = name_of(recipe.training.schedule)
+    if not lookup("schedule", name).traits.get("watches_scores"):
+        return
+    if recipe.training.patience == "off" or recipe.refit:
+        why = (
+            "training.patience is 'off'"
+            if recipe.training.patience == "off"
+            else "the last fit is on all rows"
+        )
+        raise RecipeError(
+            f"training.schedule {name!r} follows the validation score, and there is none where {why}. Use --set "
+            "refit=false without training.patience=off, or another schedule, such as cosine."
+        )
 
 
 def check_training(training: TrainingSettings, models: Sequence[Candidate]) -> None:
@@ -225,7 +253,7 @@ def fit_candidate(
     )
     if parallel is not None:
         fitted = dataclasses.replace(fitted, model=parallel.finish())
-    if is_gradient and training.precision == "bf16" and validation is not None:
+    if is_gradient and training.precision == "bf16" and validation is not None and context.ranks.rank == 0:
         from danlu.run.precision import precision_finding
 
         findings += (precision_finding(fitted.model, objective, validation, task, judge.metric),)

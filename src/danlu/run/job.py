@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from danlu.core.checkpoint import Checkpoints
@@ -88,12 +88,13 @@ def run_job(job: Job) -> Fitted:
     `Diverged` says which module broke at which step.
     """
     progress = _Progress(job)
+    job.context.metric = job.metric
     saved = None if job.checkpoints is None else job.checkpoints.newest()
     if saved is not None and saved["finished"]:
         return progress.take_finished(saved)
     if saved is not None:
         progress.load(saved)
-    if hasattr(job.model, "train"):
+    if hasattr(job.model, "train") and not job.model.training:  # parts that their owner froze stay so
         job.model.train()
     with _random_streams(), _threads(job.model, job.context.num_threads), _explained(job):
         outcome = fit(
@@ -109,6 +110,10 @@ def run_job(job: Job) -> Fitted:
             save_every=job.save_every or Duration(1, "epochs"),
             watchers=progress.watchers,
         )
+    if not outcome.fault and progress.best is None and hasattr(job.model, "parameters"):
+        broken = "" if is_finite(job.model) else "the weights are no longer finite, since a gradient was not"
+        if fault := job.context.ranks.agree(broken):
+            outcome = replace(outcome, fault=fault, reason=fault)
     if outcome.fault and progress.best is None:
         progress.go_back(outcome.fault)
     if progress.best is not None:
@@ -219,6 +224,7 @@ class _Progress:
             "position": list(job.context.position),
             "seconds": job.context.seconds,
             "metrics": dict(job.context.metrics),
+            "scored_at": job.context.scored_at,
             "model": dict(job.model.state_dict()),
             "update": job.update.state(),
             "data": job.data.state(),
@@ -235,7 +241,7 @@ class _Progress:
         check_same(job.model, state["model"])
         job.context.position = Position(*state["position"])
         job.context.seconds = state["seconds"]
-        job.context.metrics = state["metrics"]
+        job.context.metrics, job.context.scored_at = state["metrics"], state["scored_at"]
         job.model.load_state_dict(state["model"])
         job.update.load(state["update"])
         job.data.load(state["data"])
@@ -287,9 +293,10 @@ class _Progress:
         checkpoints = self._job.checkpoints
         saved = None if checkpoints is None else checkpoints.newest()
         if saved is None:
+            advice = "Use a smaller training.learning_rate, or clip the gradients: training.clip_norm=1."
+            by_steps = hasattr(self._job.update, "parts")
             raise Diverged(
-                f"Training broke down: {fault}. Use a smaller training.learning_rate, or clip the gradients: "
-                "training.clip_norm=1."
+                f"Training broke down: {fault}. {advice if by_steps else 'Look at the data for it.'}"
             )
         self._job.model.load_state_dict(saved["model"])
         self._job.update.load(saved["update"])  # with its averages, which are what is kept

@@ -5,39 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from danlu.core.checkpoint import Checkpoints
 from danlu.core.device import choose_device
 from danlu.core.duration import Deadline, parse_duration, parse_seconds
-from danlu.core.errors import DataError, RecipeError, UserError
+from danlu.core.errors import RecipeError, UserError
 from danlu.core.files import dump_json, write_atomic, write_stream
 from danlu.core.findings import Finding
-from danlu.core.ideas import Batch, Context, Data, Objective, Position, Watcher
+from danlu.core.ideas import Context, Position, Watcher
 from danlu.core.process_ranks import ProcessRanks
 from danlu.core.runtime import environment, num_threads
-from danlu.core.tasks import Task
-from danlu.data.torch_data import as_data
-from danlu.objectives.criterion import Criterion, LossFunction
-from danlu.objectives.links import double_softmax
-from danlu.recipe.build import build_objective
 from danlu.recipe.catalogue import lookup
 from danlu.recipe.settings import from_plain, to_plain
 from danlu.recipe.yaml_file import dump_yaml
-from danlu.run.descent import Decisions, parallel_of, wants_all_rows, with_descent
-from danlu.run.fitting import seen_at_start
+from danlu.run.descent import Decisions, name_of, parallel_of, with_descent
 from danlu.run.folder import Lock, RunFolder, find_run, read_lock, sha256
 from danlu.run.job import Fitted, Job, run_job
 from danlu.run.processes import ranks_of
-from danlu.updates.gradient import first_rows, how_long, rows_per_step
+from danlu.run.torch_parts import (
+    OnDevice,
+    as_objective,
+    batches_of,
+    findings_of,
+    naming,
+    steps_an_epoch,
+    validation_of,
+)
+from danlu.updates.gradient import how_long
 from danlu.updates.settings import EngineSettings, TrainingSettings
 from danlu.watch.chosen import watchers_of
 from danlu.watch.pace import cost
@@ -45,14 +46,6 @@ from danlu.watch.progress import Progress
 from danlu.watch.store import RunStore
 
 WEIGHTS = "model.safetensors"
-TAKE_LOGITS = (
-    "CrossEntropy",
-    "BinaryCrossEntropy",
-    "Focal",
-    "Hinge",
-    "CrossEntropyLoss",
-    "BCEWithLogitsLoss",
-)
 PATIENCE = 15  # validations without a better score, where the recipe leaves it open
 
 
@@ -135,17 +128,22 @@ def _fit(
     ranks, seed = context.ranks, context.seed
     device = choose_device(how.device, local_rank=ranks.local_rank if isinstance(ranks, ProcessRanks) else 0)
     model.to(device.name)
-    batches = _batches(settings, data, seed)
+    batches = batches_of(settings, data, seed)
     if device.name != "cpu":
         batches = OnDevice(batches, device.name)
     example = next(iter(batches.items(Position()))).batch
     loss = as_objective(objective, model, example, batches)
     findings = findings_of(model, loss)
-    steps = getattr(batches, "num_batches", None) or 1
+    steps = steps_an_epoch(batches, settings)
     until = how_long(settings, steps, validated=validation is not None)
     validate = None
     if validation is not None:
-        validate = _naming(metric, _validation(validation, model, loss, seed, device.name))
+        validate = naming(metric, validation_of(validation, model, loss, seed, device.name))
+    elif lookup("schedule", name_of(settings.schedule)).traits.get("watches_scores"):
+        raise RecipeError(
+            f"training.schedule {name_of(settings.schedule)!r} follows the validation score. Give validation=..., or "
+            "choose another schedule, such as cosine."
+        )
     parallel = parallel_of(model, how, ranks)
     batches, mixed, update, until = with_descent(
         model,
@@ -184,7 +182,8 @@ def _fit(
             plans_memory=checkpoints is not None,
         )
     )
-    return replace(fitted, findings=findings, model=model if parallel is None else parallel.finish())
+    model = model if parallel is None else parallel.finish()
+    return replace(fitted, findings=findings, objective=loss, model=model)  # without what mixed its rows
 
 
 def train_module(
@@ -220,6 +219,9 @@ def train_module(
         "engine": {name: value for name, value in to_plain(how).items() if name != "processes"},
         "budget": budget,
         "seed": seed,
+        "metric": metric,
+        "greater_is_better": greater_is_better,
+        "is_validated": validation is not None,
     }
     with ranks_of(how) as ranks:
         if ranks.rank:
@@ -239,6 +241,7 @@ def train_module(
             return ModuleRun(model, folder.path, json.loads(ranks.agree("")), fitted)
         folder, lock = _folder(what, out, resume)
         ranks.agree(str(folder.path.absolute()))
+        started -= lock.seconds  # a resumed run has the rest of its budget
         seconds = None if budget is None else parse_seconds(budget)
         shown = Progress(enabled=progress)
 
@@ -312,162 +315,8 @@ def train_module(
         return ModuleRun(model, folder.path, record, fitted)
 
 
-def as_objective(objective: Any, model: nn.Module, example: Batch, data: Data) -> Objective:
-    """The objective that was named or given; a name takes the number of classes from the model's output."""
-    if isinstance(objective, nn.Module):
-        return Criterion(objective)
-    if hasattr(objective, "sums") and hasattr(objective, "counts"):
-        return objective
-    if callable(objective):
-        return LossFunction(objective)
-    if not isinstance(objective, (str, Mapping)):
-        raise RecipeError(
-            "objective must be a name such as 'cross_entropy', a torch criterion, a function loss(model, batch) or an "
-            f"Objective, got {type(objective).__name__}."
-        )
-    name = objective if isinstance(objective, str) else objective.get("name", "")
-    kinds = lookup("objective", name).tasks
-    task = Task("regression") if "regression" in kinds else _classes(model, example)
-    balanced = isinstance(objective, Mapping) and objective.get("class_weights") == "balanced"
-    y = _targets(data) if balanced else example["y"]
-    return build_objective(task, y=y.detach().cpu().numpy(), weight=None, standardise=False, choice=objective)
-
-
-def findings_of(model: nn.Module, objective: Objective) -> tuple[Finding, ...]:
-    """What is wrong with a module before its first step."""
-    loss = objective.criterion if isinstance(objective, Criterion) else objective
-    found = list(seen_at_start(model))
-    if type(loss).__name__ in TAKE_LOGITS and (why := double_softmax(model)):
-        found.append(Finding("double_softmax", "warning", why))
-    return tuple(found)
-
-
-def _classes(model: nn.Module, example: Batch) -> Task:
-    """Two classes for one score a row, k for k scores."""
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        scores = model(first_rows(example, 1)["x"])
-    model.train(was_training)
-    if scores.ndim == 1:
-        return Task("binary", (0, 1))
-    return Task("multiclass", tuple(range(scores.shape[-1])))
-
-
-def _targets(data: Data) -> torch.Tensor:
-    """The targets of one epoch."""
-    found: list[torch.Tensor] = []
-    for item in data.items(Position()):
-        found.append(item.batch["y"])
-        if item.after.epoch:
-            return torch.cat(found)
-    raise DataError("The data ended before an epoch was over.")
-
-
-def _validation(
-    given: Any, model: nn.Module, objective: Objective, seed: int, device: str
-) -> Callable[[], Mapping[str, float]]:
-    """The user's own scores, or the mean loss over held-out rows."""
-    if callable(given) and not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
-        return given  # type: ignore[return-value]
-    makes_batches = isinstance(given, DataLoader) or (hasattr(given, "items") and hasattr(given, "load"))
-    how: dict[str, Any] = {} if makes_batches else {"batch_size": VALIDATED_AT_ONCE, "shuffle": False}
-    data = as_data(given, seed=seed, **how)
-    held = data if device == "cpu" else OnDevice(data, device)
-
-    def validate() -> dict[str, float]:
-        totals: dict[str, Any] = {}
-        counts: dict[str, float] = {}
-        with torch.no_grad():
-            for item in held.items(Position()):
-                for term, count in objective.counts(item.batch).items():
-                    counts[term] = counts.get(term, 0.0) + count
-                for term, total in objective.sums(model, item.batch).items():
-                    totals[term] = totals.get(term, 0.0) + total
-                if item.after.epoch:
-                    break
-        return {"loss": sum(float(totals[term]) / (counts[term] or 1.0) for term in totals)}
-
-    return validate
-
-
-def _naming(metric: str, validate: Callable[[], Mapping[str, float]]) -> Callable[[], Mapping[str, float]]:
-    """`validate`, whose scores must hold the one that chooses."""
-
-    def checked() -> Mapping[str, float]:
-        scores = validate()
-        if metric not in scores:
-            raise RecipeError(
-                f"The validation gives {', '.join(scores) or 'nothing'}, and metric is {metric!r}. Name one of these "
-                "as metric, or let the validation give it."
-            )
-        return scores
-
-    return checked
-
-
-VALIDATED_AT_ONCE = 1024  # rows
-
-
-class OnDevice:
-    """Batches moved to a device."""
-
-    def __init__(self, data: Data, device: str) -> None:
-        self._data, self._device = data, device
-        self.num_batches = getattr(data, "num_batches", None)
-
-    def items(self, start: Position, *, rank: int = 0, ranks: int = 1) -> Any:
-        """The same batches, on the device."""
-        for item in self._data.items(start, rank=rank, ranks=ranks):
-            yield item._replace(batch=_moved(item.batch, self._device))
-
-    def state(self) -> dict[str, Any]:
-        """The data's own."""
-        return self._data.state()
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
-        self._data.load(state)
-
-
-def _moved(value: Any, device: str) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _moved(item, device) for name, item in value.items()}
-    return value.to(device, non_blocking=True) if hasattr(value, "to") else value
-
-
 def _settings(cls: Any, given: Any, where: str) -> Any:
     return given if isinstance(given, cls) else from_plain(cls, given, where=where)
-
-
-def _batches(settings: TrainingSettings, data: Any, seed: int) -> Data:
-    """The data with the batch size of the settings; an update that looks at all rows gets them in their order."""
-    is_ready = all(hasattr(data, name) for name in ("items", "state", "load")) and not isinstance(
-        data, Mapping
-    )
-    if is_ready or isinstance(data, DataLoader):
-        if settings.batch_size != "auto":
-            raise RecipeError(
-                f"training.batch_size is {settings.batch_size}, but a {type(data).__name__} makes its own batches. "
-                "Set the size there, or give the Dataset itself."
-            )
-        return as_data(data, seed=seed)
-    first = data
-    if isinstance(data, Mapping):
-        first = next(iter(data.values()))
-    elif isinstance(data, (tuple, list)):
-        first = data[0]
-    whole = wants_all_rows(settings)
-    if not hasattr(first, "__len__"):  # a stream, or no data at all, which `as_data` refuses
-        if isinstance(settings.batch_size, str) and isinstance(data, IterableDataset):
-            raise RecipeError(
-                f"How many rows a {type(data).__name__} has is not known. Give training.batch_size as a number."
-            )
-        return as_data(
-            data, batch_size=1 if isinstance(settings.batch_size, str) else settings.batch_size, seed=seed
-        )
-    batch_size = len(first) if whole else rows_per_step(settings, len(first))
-    return as_data(data, batch_size=batch_size, seed=seed, shuffle=not whole)
 
 
 def _name(objective: Any) -> str:

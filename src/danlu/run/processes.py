@@ -318,6 +318,7 @@ class _Helpers:
         for file in self._errors:
             file.seek(0)
             lines = file.read().decode("utf-8", errors="replace").splitlines()
+            lines = [re.sub(r"^\[rank\d+\]: ", "", line) for line in lines]  # as torch marks them
             found = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Ranks)\b", line)]
             own = [line for line in found if "LostRanks" not in line]
             if own:

@@ -173,7 +173,7 @@ class _Runner:
             recipe,
             features,
             judge,
-            num_threads(),
+            recipe.engine.threads if isinstance(recipe.engine.threads, int) else num_threads(),
             self._watchers,
             lambda name: Checkpoints(self.folder.checkpoints / name, warn=self._pass_over),
             self._decisions,

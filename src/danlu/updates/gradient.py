@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -78,7 +79,7 @@ class GradientUpdate:
         self._bases = [float(group["lr"]) for group in optimizer.param_groups]
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._on_cpu = all(p.device.type == "cpu" for p in self._parameters)
-        self._seen: Mapping[str, float] = {}
+        self._seen_at = 0
         self._matrices: list[nn.Parameter] | None = None
         self._follows = isinstance(self.parts.schedule, Observing)
         self._is_plain = self.parts.precision == "fp32" and self.parts.parallel is None
@@ -236,9 +237,10 @@ class GradientUpdate:
     def _follow(self, context: Context) -> None:
         """Show a new validation score to a schedule that follows it."""
         schedule: Any = self.parts.schedule
-        if context.metrics is not self._seen and context.metrics:
-            schedule.observe(next(iter(context.metrics.values())), self.parts.greater_is_better)
-        self._seen = context.metrics
+        score = context.metrics.get(context.metric)
+        if context.scored_at != self._seen_at and score is not None:
+            schedule.observe(score, self.parts.greater_is_better)
+        self._seen_at = context.scored_at
 
     def _factor(self, step: int) -> float:
         schedule = self.parts.schedule
@@ -276,19 +278,21 @@ class GradientUpdate:
         """Evaluation mode: no dropout, running statistics in batch norm; averaged weights where there are any."""
         average, parallel = self.parts.average, self.parts.parallel
         with nullcontext() if average is None else average.swapped(model):
+            training = [module for module in model.modules() if module.training]  # some may be frozen
             model.eval()
             try:
                 with nullcontext() if parallel is None else parallel.whole():
                     yield
             finally:
-                model.train()
+                for module in training:
+                    module.training = True
 
     def state(self) -> State:
         """The optimizer's moments, what the schedule has seen, and the averages."""
         parts = self.parts
         state: State = {"optimizer": optimizer_state(self.optimizer)}
         if isinstance(parts.schedule, Observing):
-            state["schedule"] = parts.schedule.state()
+            state["schedule"], state["seen_at"] = parts.schedule.state(), self._seen_at
         if parts.average is not None:
             state["average"] = parts.average.state()
         return state
@@ -298,6 +302,7 @@ class GradientUpdate:
         load_optimizer_state(self.optimizer, state["optimizer"])
         if isinstance(self.parts.schedule, Observing):
             self.parts.schedule.load(state["schedule"])
+            self._seen_at = state["seen_at"]
         if self.parts.average is not None:
             self.parts.average.load(state["average"])
 
@@ -353,9 +358,13 @@ def _in_fp32(module: nn.Module, inputs: Any, output: Any) -> Any:
     if isinstance(output, torch.Tensor):
         return output.float()
     if isinstance(output, Mapping):
-        return {name: _in_fp32(module, inputs, value) for name, value in output.items()}
+        made: Any = copy.copy(output)  # of its own class, as Hugging Face's outputs are
+        for name, value in output.items():
+            made[name] = _in_fp32(module, inputs, value)
+        return made
     if isinstance(output, (list, tuple)):
-        return type(output)(_in_fp32(module, inputs, value) for value in output)
+        values = [_in_fp32(module, inputs, value) for value in output]
+        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
     return output
 
 

@@ -93,7 +93,9 @@ class LBFGSUpdate:
             with torch.no_grad():
                 for parameter, value in zip(parameters, before, strict=True):
                     parameter.copy_(value)
-            return Step(dict(looks[0]), fault="the loss or a weight in the search of LBFGS")
+            return Step(
+                dict(looks[0]), fault="the loss or a weight is no longer finite in the search of LBFGS"
+            )
         # It ends early only where the gradient is small enough or no step lowers the loss any more.
         done = iterations < self.settings.iterations and evaluations < optimizer.param_groups[0]["max_eval"]
         if done and iterations:

@@ -62,6 +62,11 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: State) -> None
             ],
         }
     )
+    # Fused and compiled kernels pair moments and weights as they lie in memory, such as channels_last.
+    for parameter, slots in optimizer.state.items():
+        for name, value in slots.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _copy(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,10 +65,10 @@ class EarlyStopping:
         score = event.metrics.get(self.metric) if event.kind == "validation" else None
         if score is None:
             return None
-        if self.best is None:
+        if self.best is None and math.isfinite(score):
             self.best, self.least = score, self.min_gain * abs(score)
             return None
-        gain = (score - self.best) * (1 if self.greater_is_better else -1)
+        gain = 0.0 if self.best is None else (score - self.best) * (1 if self.greater_is_better else -1)
         if gain > self.least:
             self.best, self.waited = score, 0
             return None
