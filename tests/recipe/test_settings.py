@@ -147,3 +147,9 @@ def test_recipe_files(tmp_path):
     (tmp_path / "huge.yaml").write_text("a" * 1_000_001)
     with pytest.raises(RecipeError, match="a recipe has at most 1,000,000"):
         read_yaml(tmp_path / "huge.yaml")
+
+
+def test_a_number_as_yaml_reads_it_in_scientific_notation():
+    assert check("1e-3", "float | Literal['auto']", where="rate") == 1e-3
+    assert check("2.5E+4", "float", where="rate") == 25_000.0
+    assert check("1e-3", "str", where="name") == "1e-3"

@@ -305,10 +305,12 @@ class TestMemory:
         assert "micro_batch" in said and "memory" in said
         assert isinstance(caught.value, danlu.UserError) and isinstance(caught.value.__cause__, RuntimeError)
 
-    def test_another_error_of_torch_passes_as_it_is(self):
-        with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as caught:
+    def test_data_that_do_not_fit_the_model_are_no_lack_of_memory(self):
+        with pytest.raises(
+            danlu.DataError, match="mat1 and mat2 shapes cannot be multiplied .2x3 and 4x8"
+        ) as caught:
             fit_module(network(), (torch.zeros(50, 3), torch.zeros(50)), MSE, training=STEPS)
-        assert not isinstance(caught.value, danlu.UserError)
+        assert "x is float32 of shape (20, 3)" in str(caught.value)
 
     def test_the_streams_of_torch_and_its_threads_are_given_back_after_an_error(self):
         torch.manual_seed(5)

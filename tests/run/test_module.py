@@ -574,3 +574,27 @@ def test_the_loop_itself_takes_the_same_parts():
     )
     for name, value in weights(ours).items():
         torch.testing.assert_close(weights(by_hand)[name], value, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda model, batch: model(batch["x"]).ravel(), "loss is float32 of shape .2,.. Take the mean"),
+        (lambda model, batch: 1.0, "loss is a float. Take the mean"),
+        (lambda model, batch: torch.tensor(1.0), "float32 of shape .. without a gradient"),
+    ],
+)
+def test_a_loss_of_ones_own_that_is_no_number(loss, message):
+    from danlu.run.module import fit_module
+
+    with pytest.raises(danlu.RecipeError, match=message):
+        fit_module(
+            torch.nn.Linear(3, 1), (torch.ones(8, 3), torch.ones(8)), loss, training={"duration": "2 steps"}
+        )
+
+
+def test_numbers_of_another_type_are_named():
+    from danlu.run.module import fit_module
+
+    with pytest.raises(danlu.DataError, match="x is float64 of shape .8, 3.*weights of Linear are float32"):
+        fit_module(torch.nn.Linear(3, 1), (torch.ones(8, 3).double(), torch.ones(8)), "squared_error")

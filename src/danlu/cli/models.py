@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the catalogue or one entry of it."""
     from danlu.core.errors import RecipeError, closest
-    from danlu.recipe.catalogue import entries, lookup_any
+    from danlu.recipe.catalogue import entries, has, lookup, lookup_any
 
     if options.kind is not None and options.kind not in KINDS:
         raise RecipeError(
@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.name:
         kinds = KINDS if options.kind is None else (options.kind,)
-        chosen = [lookup_any(kinds, options.name)]
+        found = [lookup(kind, options.name) for kind in kinds if has(kind, options.name)]
+        chosen = found or [lookup_any(kinds, options.name)]  # which says what is near
     else:
         chosen = list(entries(options.kind or "model").values())
     if options.json:
@@ -54,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
         )
         return 0
     for entry in chosen:
+        if options.name and len(chosen) > 1:
+            print(f"{entry.kind}:")
         learns = f" [{', '.join(entry.tasks)}]" if entry.kind in ("model", "objective") else ""
         print(textwrap.fill(f"{entry.name}: {entry.summary}{learns}", 100, subsequent_indent="    "))
         if entry.source:

@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -95,6 +96,7 @@ def fields(cls: type) -> tuple[Field, ...]:
 
 
 _NO = object()  # a value that does not fit, told apart from None
+_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 
 
@@ -109,6 +111,8 @@ def _match(value: Any, wanted: ast.expr, where: str, scope: Mapping[str, Any]) -
     name = ast.unparse(wanted)
     if name == "Any":
         return value
+    if name == "float" and isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+        return float(value)  # YAML 1.1 takes 1e-3 for a text
     if name in _PLAIN:
         fits = isinstance(value, _PLAIN[name]) and (name == "bool" or not isinstance(value, bool))
         return (float(value) if name == "float" else value) if fits else _NO

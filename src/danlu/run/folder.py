@@ -205,7 +205,10 @@ def _read_json(path: Path, *, what: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"The run in {path.parent} did not finish: it has no {path.name}.") from None
+        raise UserError(
+            f"The run in {path.parent} did not finish: it has no {path.name}. "
+            f"Go on with it: danlu train --resume {path.parent}"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"The {what} file {path} cannot be read: {error}") from error
     if not isinstance(value, dict):

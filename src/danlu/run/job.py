@@ -294,10 +294,8 @@ class _Progress:
         saved = None if checkpoints is None else checkpoints.newest()
         if saved is None:
             advice = "Use a smaller training.learning_rate, or clip the gradients: training.clip_norm=1."
-            by_steps = hasattr(self._job.update, "parts")
-            raise Diverged(
-                f"Training broke down: {fault}. {advice if by_steps else 'Look at the data for it.'}"
-            )
+            in_data = fault.startswith("the batch") or not hasattr(self._job.update, "parts")
+            raise Diverged(f"Training broke down: {fault}. {'Clean the data.' if in_data else advice}")
         self._job.model.load_state_dict(saved["model"])
         self._job.update.load(saved["update"])  # with its averages, which are what is kept
         self.best_epoch = max(saved["position"][0], 1)

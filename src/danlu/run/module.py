@@ -31,8 +31,8 @@ from danlu.run.job import Fitted, Job, run_job
 from danlu.run.processes import ranks_of
 from danlu.run.torch_parts import (
     OnDevice,
-    as_objective,
     batches_of,
+    checked_objective,
     findings_of,
     naming,
     steps_an_epoch,
@@ -132,7 +132,7 @@ def _fit(
     if device.name != "cpu":
         batches = OnDevice(batches, device.name)
     example = next(iter(batches.items(Position()))).batch
-    loss = as_objective(objective, model, example, batches)
+    loss = checked_objective(objective, model, example, batches)
     findings = findings_of(model, loss)
     steps = steps_an_epoch(batches, settings)
     until = how_long(settings, steps, validated=validation is not None)

@@ -27,12 +27,35 @@ def findings_of_result(
     found += [
         _failed(trial) for trial in trials if bench.recipe.models and trial.status in ("failed", "skipped")
     ]
+    found += [finding for trial in trials[1:] if (finding := _below_baseline(bench, trial, trials[0]))]
     found += _beside_baseline(
         bench, metrics["test"], baseline["test"], bounds, is_cut_short=any(map(_is_cut_short, trials))
     )
     if any(trial.status in ("chosen", "member") and trial.candidate.model != "baseline" for trial in trials):
         found += _memorised(bench, metrics, baseline)
     return found
+
+
+def _below_baseline(bench: Bench, trial: Trial, baseline: Trial) -> Finding | None:
+    """A network that is worse than no model at all: its training went wrong, whatever the columns say."""
+    metric, name = bench.judge.metric, trial.candidate.name
+    by_steps = trial.fitted and trial.fitted[0].memory is not None
+    if not by_steps or trial.score is None or baseline.score is None:
+        return None
+    if not metric.better(baseline.score, trial.score):
+        return None
+    return Finding(
+        "worse_than_baseline",
+        "warning",
+        f"{name} has a {metric.name} of {trial.score:.4g} on rows that it did not see, worse than the baseline's "
+        f"{baseline.score:.4g}: its training went wrong. Mostly the learning rate is too large, or the training too "
+        "short.",
+        {"score": trial.score, "baseline": baseline.score},
+        (
+            "a learning rate that is tested first: --set training.learning_rate=range_test",
+            "more steps: --set 'training.duration=100 epochs'",
+        ),
+    )
 
 
 def _failed(trial: Trial) -> Finding:

@@ -88,14 +88,21 @@ class _Runner:
             self.lock.decisions = deepcopy(self.earlier.decisions)
         if resumed is not None:
             self.lock.fits, self.lock.fingerprint = deepcopy(resumed.fits), resumed.fingerprint
+        self.made: RunFolder | None = None
         self.opened = ExitStack()
         self.num_processes = 1
         self.team: Team | None = None
 
     def run(self) -> Run:
         """Everything, in order; the run store is closed however it ends."""
-        with self.opened:
-            return self._run()
+        try:
+            with self.opened:
+                return self._run()
+        except UserError:
+            # What is refused before any model was fitted leaves no run behind.
+            if self.made is not None and set(self.lock.fits) <= {"baseline"}:
+                shutil.rmtree(self.made.path, ignore_errors=True)
+            raise
 
     def _run(self) -> Run:
         trials: list[Trial] = []
@@ -155,7 +162,7 @@ class _Runner:
             if table.fingerprint != self.lock.fingerprint:
                 raise UserError(f"{recipe.data} is not the data that {self.folder.path} began with.")
         else:
-            self.folder = RunFolder.create(self.out, data=table.source.name, target=recipe.target)
+            self.made = self.folder = RunFolder.create(self.out, data=table.source.name, target=recipe.target)
             self.lock.fingerprint = table.fingerprint
             self.folder.write_recipe(recipe, fingerprint=table.fingerprint)
             self._write_lock()

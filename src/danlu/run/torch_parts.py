@@ -49,6 +49,43 @@ def steps_an_epoch(data: Data, training: TrainingSettings) -> int:
     return 1
 
 
+def checked_objective(objective: Any, model: nn.Module, example: Batch, data: Data) -> Objective:
+    """The objective, tried on two rows with the model; `DataError` where the three do not fit together."""
+    was_training = [module for module in model.modules() if module.training]
+    try:
+        loss = as_objective(objective, model, example, data)
+        model.eval()
+        sums = loss.sums(model, first_rows(example, 2))
+    except (RuntimeError, IndexError, KeyError, TypeError, AttributeError) as error:
+        words = (str(error).splitlines() or [""])[0]
+        raise DataError(
+            f"The model and its loss cannot take this data: {type(error).__name__}: {words}. {_facts(model, example)}"
+        ) from error
+    finally:
+        for module in was_training:
+            module.training = True
+    for term, total in sums.items():
+        if not isinstance(total, torch.Tensor) or total.ndim or not total.requires_grad:
+            raise RecipeError(
+                f"The loss must be one number that depends on the model's weights, as a tensor of torch; {term} is "
+                f"{_described(total)}. Take the mean over the rows, and leave out .item() and .detach()."
+            )
+    return loss
+
+
+def _facts(model: nn.Module, example: Batch) -> str:
+    weights = {str(p.dtype).removeprefix("torch.") for p in model.parameters()}
+    given = ", ".join(f"{name} is {_described(value)}" for name, value in example.items())
+    return f"Of the first batch {given}; the weights of {type(model).__name__} are {' and '.join(sorted(weights))}."
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    grad = "" if value.requires_grad else " without a gradient" if value.ndim == 0 else ""
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}{grad}"
+
+
 def as_objective(objective: Any, model: nn.Module, example: Batch, data: Data) -> Objective:
     """The objective that was named or given; a name takes the number of classes from the model's output."""
     if isinstance(objective, nn.Module):
