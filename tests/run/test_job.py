@@ -307,7 +307,7 @@ class TestMemory:
 
     def test_data_that_do_not_fit_the_model_are_no_lack_of_memory(self):
         with pytest.raises(
-            danlu.DataError, match="mat1 and mat2 shapes cannot be multiplied .2x3 and 4x8"
+            danlu.DataError, match="mat1 and mat2 shapes cannot be multiplied .20x3 and 4x8"
         ) as caught:
             fit_module(network(), (torch.zeros(50, 3), torch.zeros(50)), MSE, training=STEPS)
         assert "x is float32 of shape (20, 3)" in str(caught.value)

@@ -579,9 +579,9 @@ def test_the_loop_itself_takes_the_same_parts():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda model, batch: model(batch["x"]).ravel(), "loss is float32 of shape .2,.. Take the mean"),
-        (lambda model, batch: 1.0, "loss is a float. Take the mean"),
-        (lambda model, batch: torch.tensor(1.0), "float32 of shape .. without a gradient"),
+        (lambda model, batch: model(batch["x"]).ravel(), "got torch.float32 of shape .8,.. Take the mean"),
+        (lambda model, batch: 1.0, "got float. Take the mean"),
+        (lambda model, batch: torch.tensor(1.0), "got torch.float32 of shape .. without a gradient"),
     ],
 )
 def test_a_loss_of_ones_own_that_is_no_number(loss, message):

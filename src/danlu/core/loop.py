@@ -48,7 +48,7 @@ def fit(
     to stop. `save` keeps what a later call needs to go on from here: the state of every part, and the position,
     seconds and metrics of `context`. All this happens only between two calls of the update.
     """
-    started, reported, reason, fault = time.monotonic() - context.seconds, 0.0, "", ""
+    started, reported, reason, fault = time.monotonic() - context.seconds, -REPORT_SECONDS, "", ""
     items = data.items(context.position, rank=context.ranks.rank, ranks=context.ranks.number)
     tell(watchers, Event("start", context.position, context.seconds, until=until))
     while not reason:

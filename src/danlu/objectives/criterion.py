@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
+from danlu.core.errors import RecipeError
 from danlu.core.ideas import Batch, Model, State
 from danlu.core.scores import scores
 from danlu.core.tasks import Task
@@ -68,8 +70,18 @@ class LossFunction:
         return {"loss": 1.0}
 
     def sums(self, model: Model, batch: Batch) -> dict[str, Any]:
-        """What the function gives."""
-        return {"loss": self.loss(model, batch)}
+        """What the function gives; `RecipeError` where that is no number with a gradient."""
+        loss = self.loss(model, batch)
+        is_number = isinstance(loss, torch.Tensor) and loss.ndim == 0
+        if not is_number or (torch.is_grad_enabled() and not loss.requires_grad):
+            is_tensor = isinstance(loss, torch.Tensor)
+            told = f"{loss.dtype} of shape {tuple(loss.shape)}" if is_tensor else type(loss).__name__
+            raise RecipeError(
+                "The loss must be one number that depends on the model's weights, as a tensor of torch, got "
+                f"{told}{' without a gradient' if is_number else ''}. "
+                "Take the mean over the rows, and leave out .item() and .detach()."
+            )
+        return {"loss": loss}
 
     def predict(self, model: Model, batch: Batch) -> dict[str, np.ndarray]:
         """`values`: the model's scores as they are."""

@@ -18,6 +18,8 @@ from danlu.recipe.catalogue import has, lookup
 from danlu.updates.settings import EngineSettings, TrainingSettings
 
 if TYPE_CHECKING:
+    from danlu.updates.compiled import CompiledSteps
+    from danlu.updates.gradient import StepParts
     from danlu.updates.parallel import Parallel
 
 RANGE_STEPS = 100
@@ -127,18 +129,12 @@ def build_descent(
         Execution,
         apply_layout,
         choose_execution,
-        compiled_steps,
         is_short,
         plain_execution,
         seconds_per_step,
-        why_not_compiled,
-        with_threads,
     )
-    from danlu.updates.gradient import GradientUpdate, StepParts, steps_of
-    from danlu.updates.parameter_groups import parameter_groups
+    from danlu.updates.gradient import GradientUpdate, steps_of
     from danlu.updates.rate_range import rate_range
-    from danlu.updates.signals import Probe
-    from danlu.updates.step_graph import CannotCompile
 
     choice = "adamw" if training.optimizer == "auto" else training.optimizer
     check_parts(training, engine, model, objective, context.ranks.number)
@@ -146,13 +142,7 @@ def build_descent(
         if isinstance(engine.threads, int):
             context.num_threads = engine.threads
         return build_part("update", choice), until
-    optimizer_part = build_part("optimizer", choice)
-
-    by_role = lookup("optimizer", name_of(choice)).traits.get("by_role", False)
-
-    def optimizer(of: Any, rate: float) -> Any:
-        groups = parameter_groups(of, weight_decay=training.weight_decay)
-        return optimizer_part.build(groups if by_role else merged(groups), rate=rate)
+    optimizer = optimizer_of(training, choice)
 
     def tested_rate() -> dict[str, Any]:
         found = rate_range(model, optimizer(model, 1.0), objective, examples(RANGE_STEPS), seed=context.seed)
@@ -163,19 +153,7 @@ def build_descent(
         rate = lookup("optimizer", name_of(choice)).traits["default_rate"]
     elif rate == "range_test":
         rate = decisions.decide("range_test", tested_rate)["suggestion"]
-    parts = StepParts(
-        schedule=schedule_of(training, steps_per_epoch),
-        greater_is_better=greater_is_better,
-        clip_norm=training.clip_norm,
-        clip_value=training.clip_value,
-        l1=training.l1,
-        l2=training.l2,
-        max_norm=training.max_norm,
-        average=None if training.average == "off" else build_part("average", training.average),
-        micro_batch=engine.micro_batch,
-        precision=training.precision,
-        probe=Probe(share=engine.signals) if engine.signals else None,
-    )
+    parts = parts_of(training, engine, steps_per_epoch, greater_is_better=greater_is_better)
 
     def at_rate(of: Any) -> Any:
         return optimizer(of, rate)
@@ -228,19 +206,66 @@ def build_descent(
     if parts.average is not None:
         parts.average.start(model, num_epochs=None if total is None else total / steps_per_epoch)
     if way.execution == "compiled":
-        if blocked := why_not_compiled(model, parts, context):
-            raise RecipeError(
-                f"plan.lock says that the steps are compiled, which does not go with {blocked}."
-            )
         layouts = epoch_layouts(examples, steps_per_epoch, rows_per_epoch)
-        model.train()
-        try:
-            with with_threads(way.threads):
-                parts.compiled = compiled_steps(model, objective, built, parts, layouts)
-        except CannotCompile as error:
-            raise RecipeError(f"engine.execution 'compiled' cannot be had: {error}. Use 'eager'.") from error
+        parts.compiled = compiled(model, objective, built, parts, layouts, context)
         parts.chunk = way.steps_per_call
     return GradientUpdate(built, parts), until
+
+
+def optimizer_of(training: TrainingSettings, choice: str | Mapping[str, Any]) -> Callable[[Any, float], Any]:
+    """(model, learning rate) -> the optimizer that was chosen, over that model's parameters."""
+    from danlu.updates.parameter_groups import parameter_groups
+
+    part, by_role = (
+        build_part("optimizer", choice),
+        lookup("optimizer", name_of(choice)).traits.get("by_role"),
+    )
+
+    def optimizer(of: Any, rate: float) -> Any:
+        groups = parameter_groups(of, weight_decay=training.weight_decay)
+        return part.build(groups if by_role else merged(groups), rate=rate)
+
+    return optimizer
+
+
+def parts_of(
+    training: TrainingSettings, engine: EngineSettings, steps_per_epoch: int, *, greater_is_better: bool
+) -> StepParts:
+    """What a step is made of beside the optimizer, as the settings say; how it is run is decided later."""
+    from danlu.updates.gradient import StepParts
+    from danlu.updates.signals import Probe
+
+    return StepParts(
+        schedule=schedule_of(training, steps_per_epoch),
+        greater_is_better=greater_is_better,
+        clip_norm=training.clip_norm,
+        clip_value=training.clip_value,
+        l1=training.l1,
+        l2=training.l2,
+        max_norm=training.max_norm,
+        average=None if training.average == "off" else build_part("average", training.average),
+        micro_batch=engine.micro_batch,
+        precision=training.precision,
+        probe=Probe(share=engine.signals) if engine.signals else None,
+    )
+
+
+def compiled(
+    model: Any, objective: Objective, optimizer: Any, parts: StepParts, layouts: list[Batch], context: Context
+) -> CompiledSteps:
+    """The compiled step for batches like `layouts`; `RecipeError` where it cannot be had."""
+    from danlu.run.execution import compiled_steps, why_not_compiled, with_threads
+    from danlu.updates.step_graph import CannotCompile
+
+    if blocked := why_not_compiled(model, parts, context):
+        raise RecipeError(f"plan.lock says that the steps are compiled, which does not go with {blocked}.")
+    if not model.training:
+        model.train()
+    try:
+        with with_threads(context.num_threads):
+            return compiled_steps(model, objective, optimizer, parts, layouts)
+    except CannotCompile as error:
+        raise RecipeError(f"engine.execution 'compiled' cannot be had: {error}. Use 'eager'.") from error
 
 
 def merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

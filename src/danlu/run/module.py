@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from danlu.run.job import Fitted, Job, run_job
 from danlu.run.processes import ranks_of
 from danlu.run.torch_parts import (
     OnDevice,
+    as_objective,
     batches_of,
-    checked_objective,
+    explained,
     findings_of,
     naming,
     steps_an_epoch,
@@ -132,7 +134,8 @@ def _fit(
     if device.name != "cpu":
         batches = OnDevice(batches, device.name)
     example = next(iter(batches.items(Position()))).batch
-    loss = checked_objective(objective, model, example, batches)
+    with explained(model, example, context):
+        loss = as_objective(objective, model, example, batches)
     findings = findings_of(model, loss)
     steps = steps_an_epoch(batches, settings)
     until = how_long(settings, steps, validated=validation is not None)
@@ -161,27 +164,28 @@ def _fit(
     if parallel is not None and checkpoints is not None:
         checkpoints = parallel.checkpoints(checkpoints)
     stops = validate is not None and settings.patience != "off"
-    fitted = run_job(
-        Job(
-            model if parallel is None else parallel.trained,
-            batches,
-            mixed,
-            update,
-            context,
-            until,
-            metric=metric,
-            greater_is_better=greater_is_better,
-            validate=validate,
-            patience=(settings.patience if isinstance(settings.patience, int) else PATIENCE)
-            if stops
-            else None,
-            watchers=watchers,
-            checkpoints=checkpoints,
-            save_every=None if how.checkpoint == "off" else parse_duration(how.checkpoint),
-            rows_per_epoch=getattr(batches, "num_rows", None),
-            plans_memory=checkpoints is not None,
+    with explained(model, example, context):
+        fitted = run_job(
+            Job(
+                model if parallel is None else parallel.trained,
+                batches,
+                mixed,
+                update,
+                context,
+                until,
+                metric=metric,
+                greater_is_better=greater_is_better,
+                validate=validate,
+                patience=(settings.patience if isinstance(settings.patience, int) else PATIENCE)
+                if stops
+                else None,
+                watchers=watchers,
+                checkpoints=checkpoints,
+                save_every=None if how.checkpoint == "off" else parse_duration(how.checkpoint),
+                rows_per_epoch=getattr(batches, "num_rows", None),
+                plans_memory=checkpoints is not None,
+            )
         )
-    )
     model = model if parallel is None else parallel.finish()
     return replace(fitted, findings=findings, objective=loss, model=model)  # without what mixed its rows
 
@@ -223,21 +227,22 @@ def train_module(
         "greater_is_better": greater_is_better,
         "is_validated": validation is not None,
     }
+    fit = partial(
+        fit_module,
+        model,
+        data,
+        objective,
+        validation=validation,
+        metric=metric,
+        greater_is_better=greater_is_better,
+        training=settings,
+        engine=how,
+        seed=seed,
+    )
     with ranks_of(how) as ranks:
         if ranks.rank:
             folder = RunFolder(Path(ranks.agree("")))
-            fitted = fit_module(
-                model,
-                data,
-                objective,
-                validation=validation,
-                metric=metric,
-                greater_is_better=greater_is_better,
-                training=settings,
-                engine=how,
-                seed=seed,
-                checkpoints=Checkpoints(folder.checkpoints / "model"),
-            )
+            fitted = fit(checkpoints=Checkpoints(folder.checkpoints / "model"))
             return ModuleRun(model, folder.path, json.loads(ranks.agree("")), fitted)
         folder, lock = _folder(what, out, resume)
         ranks.agree(str(folder.path.absolute()))
@@ -256,16 +261,7 @@ def train_module(
 
         taken = lock.decisions.setdefault("model", {})
         with RunStore(folder.events) as store:
-            fitted = fit_module(
-                model,
-                data,
-                objective,
-                validation=validation,
-                metric=metric,
-                greater_is_better=greater_is_better,
-                training=settings,
-                engine=how,
-                seed=seed,
+            fitted = fit(
                 deadline=Deadline.after(seconds, since=started),
                 watchers=[
                     store.watcher("model"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from danlu.core.duration import parse_duration
 from danlu.core.errors import DataError, RecipeError
 from danlu.core.findings import Finding
-from danlu.core.ideas import Batch, Data, Objective, Position
+from danlu.core.ideas import Batch, Context, Data, Objective, Position
+from danlu.core.memory_plan import is_out_of_memory
 from danlu.core.tasks import Task
 from danlu.data.torch_data import as_data
 from danlu.objectives.criterion import Criterion, LossFunction
@@ -49,28 +51,18 @@ def steps_an_epoch(data: Data, training: TrainingSettings) -> int:
     return 1
 
 
-def checked_objective(objective: Any, model: nn.Module, example: Batch, data: Data) -> Objective:
-    """The objective, tried on two rows with the model; `DataError` where the three do not fit together."""
-    was_training = [module for module in model.modules() if module.training]
+@contextmanager
+def explained(model: nn.Module, example: Batch, context: Context) -> Iterator[None]:
+    """Within it an error of torch or Python before the first step is done becomes a `DataError` with the shapes."""
     try:
-        loss = as_objective(objective, model, example, data)
-        model.eval()
-        sums = loss.sums(model, first_rows(example, 2))
+        yield
     except (RuntimeError, IndexError, KeyError, TypeError, AttributeError) as error:
+        if context.position.step or is_out_of_memory(error):
+            raise
         words = (str(error).splitlines() or [""])[0]
         raise DataError(
             f"The model and its loss cannot take this data: {type(error).__name__}: {words}. {_facts(model, example)}"
         ) from error
-    finally:
-        for module in was_training:
-            module.training = True
-    for term, total in sums.items():
-        if not isinstance(total, torch.Tensor) or total.ndim or not total.requires_grad:
-            raise RecipeError(
-                f"The loss must be one number that depends on the model's weights, as a tensor of torch; {term} is "
-                f"{_described(total)}. Take the mean over the rows, and leave out .item() and .detach()."
-            )
-    return loss
 
 
 def _facts(model: nn.Module, example: Batch) -> str:
@@ -82,8 +74,7 @@ def _facts(model: nn.Module, example: Batch) -> str:
 def _described(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         return f"a {type(value).__name__}"
-    grad = "" if value.requires_grad else " without a gradient" if value.ndim == 0 else ""
-    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}{grad}"
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 def as_objective(objective: Any, model: nn.Module, example: Batch, data: Data) -> Objective:

@@ -41,7 +41,7 @@ class Probe:
         weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         buffers = {name: b.clone() for name, b in model.named_buffers()}
         signals: dict[str, Any] = {}
-        with torch.random.fork_rng(), _watched(model, signals), _with(model, buffers):
+        with torch.random.fork_rng(), _watched(model, signals), with_buffers(model, buffers):
             counts = objective.counts(batch)
             terms = [total / (counts[term] or 1.0) for term, total in objective.sums(model, batch).items()]
             loss = torch.stack(terms).sum()
@@ -70,7 +70,7 @@ class Probe:
 
 
 @contextmanager
-def _with(model: nn.Module, buffers: dict[str, torch.Tensor]) -> Iterator[None]:
+def with_buffers(model: nn.Module, buffers: dict[str, torch.Tensor]) -> Iterator[None]:
     """The model works on `buffers` and gets its own back afterwards."""
     own = dict(model.named_buffers())
     owners = {name: model.get_submodule(name.rpartition(".")[0]) for name in own}
@@ -144,7 +144,7 @@ def first_fault(model: nn.Module, objective: Objective, batch: Batch) -> str:
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
     handles = [module.register_forward_hook(hook(name, module)) for name, module in leaves]
     try:
-        with torch.random.fork_rng(), _with(model, buffers):
+        with torch.random.fork_rng(), with_buffers(model, buffers):
             broken = [name for name, value in batch.items() if _is_broken(value)]
             if broken:
                 return f"the batch holds values that are not finite in {broken[0]!r}"
