@@ -73,16 +73,24 @@ def model_of(event: dict) -> str:
     return event["part"].partition("/")[0]
 
 
-def test_while_models_are_tried(folder: Path) -> None:
-    """Once the baseline and one model have been fitted, the run ends early with a model."""
+def wait_for_models(folder: Path) -> Path:
+    """Wait until one model has been fitted and the next one is tried; the run's events."""
     from danlu.watch.store import read_events
 
-    process = start(folder)
     events = folder / "run" / "events.sqlite"
     for _ in range(600):
         time.sleep(0.05)
         if events.exists() and "gaussian_nb" in {model_of(event) for event in _events(events, read_events)}:
             break
+    return events
+
+
+def test_while_models_are_tried(folder: Path) -> None:
+    """Once the baseline and one model have been fitted, the run ends early with a model."""
+    from danlu.watch.store import read_events
+
+    process = start(folder)
+    events = wait_for_models(folder)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     check(folder, process.returncode, out, err)
@@ -94,7 +102,7 @@ def test_while_models_are_tried(folder: Path) -> None:
 
 def test_the_second_one_ends_it_at_once(folder: Path) -> None:
     process = start(folder)
-    time.sleep(1.5)
+    wait_for_models(folder)
     process.send_signal(signal.SIGINT)
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
