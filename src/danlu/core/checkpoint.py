@@ -22,7 +22,7 @@ from typing import Any
 from danlu.core.errors import BundleError
 from danlu.core.files import disk_errors, sync_folder, write_atomic
 from danlu.core.ideas import State
-from danlu.core.states import TENSOR, put_together, take_apart
+from danlu.core.states import put_together, take_apart, tensor_names
 
 STATE, TENSORS, COMMIT = "state.json", "tensors.safetensors", "commit.json"
 FORMAT = 1
@@ -110,7 +110,10 @@ def _write(folder: Path, state: State) -> dict[str, Any]:
     """Put the two files of a state onto the disk; their sizes and hashes."""
     arrays: dict[str, Any] = {}
     value = take_apart(state, place="state", arrays=arrays, strict=False)
-    content = {STATE: json.dumps(value).encode(), TENSORS: _packed(arrays, has_tensors=bool(_names(value)))}
+    content = {
+        STATE: json.dumps(value).encode(),
+        TENSORS: _packed(arrays, has_tensors=bool(tensor_names(value))),
+    }
     for name, data in content.items():
         with (folder / name).open("wb") as file:
             file.write(data)
@@ -140,7 +143,7 @@ def _tensor(array: Any) -> Any:
 
 
 def _tensors(content: bytes, value: Any) -> dict[str, Any]:
-    as_tensor = set(_names(value))
+    as_tensor = set(tensor_names(value))
     if not as_tensor:
         from safetensors.numpy import load as load_arrays
 
@@ -149,17 +152,6 @@ def _tensors(content: bytes, value: Any) -> dict[str, Any]:
 
     tensors = load(content)
     return {name: tensor if name in as_tensor else tensor.numpy() for name, tensor in tensors.items()}
-
-
-def _names(value: Any) -> list[str]:
-    """Names of what was a tensor and no NumPy array."""
-    if isinstance(value, list):
-        return [name for item in value for name in _names(item)]  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(value, dict):
-        return []
-    if TENSOR in value:
-        return [str(value[TENSOR])]  # pyright: ignore[reportUnknownArgumentType]
-    return [name for item in value.values() for name in _names(item)]  # pyright: ignore[reportUnknownVariableType]
 
 
 def _facts(content: bytes) -> dict[str, Any]:

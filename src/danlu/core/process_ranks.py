@@ -19,7 +19,7 @@ import numpy as np
 
 from danlu.core.errors import DanluError
 from danlu.core.ideas import Ranks, State
-from danlu.core.states import TENSOR, put_together, take_apart
+from danlu.core.states import put_together, take_apart, tensor_names
 
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others: rank 0 may be busy with other models; who dies is noticed at once."""
@@ -185,17 +185,6 @@ def is_lost(error: RuntimeError) -> bool:
     """Whether an error of torch says that the connection to another process broke."""
     words = str(error).lower()
     return any(word in words for word in ("gloo", "nccl", "connection", "timed out", "timeout"))
-
-
-def tensor_names(value: Any) -> list[str]:
-    """Names of what was a tensor, and no NumPy array, in what `take_apart` made."""
-    if isinstance(value, list):
-        return [name for item in value for name in tensor_names(item)]  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(value, dict):
-        return []
-    if TENSOR in value:
-        return [str(value[TENSOR])]  # pyright: ignore[reportUnknownArgumentType]
-    return [name for item in value.values() for name in tensor_names(item)]  # pyright: ignore[reportUnknownVariableType]
 
 
 def _distributed() -> Any:

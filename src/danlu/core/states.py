@@ -73,3 +73,14 @@ def put_together(value: Any, *, arrays: dict[str, Any]) -> Any:
     if len(found) != 1 or not isinstance(name, str) or name not in arrays:
         raise BundleError(f"The state refers to the array {str(name)[:80]!r}, which is not there, or twice.")
     return arrays.pop(name)
+
+
+def tensor_names(value: Any) -> list[str]:
+    """Names of what was a tensor, and no NumPy array, in what `take_apart` made."""
+    if isinstance(value, list):
+        return [name for item in value for name in tensor_names(item)]  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(value, dict):
+        return []
+    if TENSOR in value:
+        return [str(value[TENSOR])]  # pyright: ignore[reportUnknownArgumentType]
+    return [name for item in value.values() for name in tensor_names(item)]  # pyright: ignore[reportUnknownVariableType]

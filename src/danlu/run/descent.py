@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from danlu.updates.parallel import Parallel
 
 RANGE_STEPS = 100
+ONE_SLICE = (
+    "engine.sharding 'fsdp' slices a model over processes, and there is one: add --processes 2 or more, or "
+    "start it with torchrun."
+)
 
 
 @dataclass
@@ -384,10 +388,7 @@ def check_combination(training: TrainingSettings, engine: EngineSettings, num_ra
                 "engine.micro_batch and engine.execution."
             )
     if engine.sharding == "fsdp" and num_ranks == 1:
-        raise RecipeError(
-            "engine.sharding 'fsdp' slices a model over processes, and there is one: add --processes 2 or more, or "
-            "start it with torchrun."
-        )
+        raise RecipeError(ONE_SLICE)
     if engine.sharding == "fsdp" and name_of(training.optimizer) == "muon":
         raise RecipeError(
             "training.optimizer 'muon' looks at whole matrices, and engine.sharding 'fsdp' slices them. "

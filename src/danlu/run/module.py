@@ -27,6 +27,7 @@ from danlu.recipe.catalogue import lookup
 from danlu.recipe.settings import from_plain, to_plain
 from danlu.recipe.yaml_file import dump_yaml
 from danlu.run.descent import Decisions, name_of, parallel_of, with_descent
+from danlu.run.fitting import GRADIENT_PATIENCE
 from danlu.run.folder import Lock, RunFolder, find_run, read_lock, sha256
 from danlu.run.job import Fitted, Job, run_job
 from danlu.run.processes import ranks_of
@@ -48,7 +49,6 @@ from danlu.watch.progress import Progress
 from danlu.watch.store import RunStore
 
 WEIGHTS = "model.safetensors"
-PATIENCE = 15  # validations without a better score, where the recipe leaves it open
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _fit(
                 metric=metric,
                 greater_is_better=greater_is_better,
                 validate=validate,
-                patience=(settings.patience if isinstance(settings.patience, int) else PATIENCE)
+                patience=(settings.patience if isinstance(settings.patience, int) else GRADIENT_PATIENCE)
                 if stops
                 else None,
                 watchers=watchers,

@@ -34,7 +34,7 @@ from danlu.core.tasks import Task
 from danlu.evaluate.metrics import metrics_for
 from danlu.recipe.planning import Candidate
 from danlu.recipe.recipe import Recipe, as_plain, resolve
-from danlu.run.descent import Decisions
+from danlu.run.descent import ONE_SLICE, Decisions
 from danlu.run.fitting import Judge, fit_candidate, is_by_gradient
 from danlu.run.job import Fitted
 from danlu.updates.settings import EngineSettings
@@ -213,10 +213,7 @@ def check_processes(number: int, candidates: Sequence[Candidate], recipe: Recipe
     """Refuse several processes where no candidate would use them, and slices of a model in one process."""
     training = recipe.training
     if number == 1 and recipe.engine.sharding == "fsdp":
-        raise RecipeError(
-            "engine.sharding 'fsdp' slices a model over processes, and there is one: add --processes 2 or more, or "
-            "start it with torchrun."
-        )
+        raise RecipeError(ONE_SLICE)
     if number > 1 and not any(is_by_gradient(candidate, training) for candidate in candidates):
         names = ", ".join(dict.fromkeys(c.model for c in candidates if c.model != "baseline")) or "baseline"
         raise RecipeError(
